@@ -1,0 +1,81 @@
+"""embedtune: tune the embedding model of a RAG application on its own chunks, and prove whether it helps.
+
+>>> import embedtune
+>>> from embedtune.testing import HashEmbedder, tiny_dataset
+>>> embedtune.evaluate(HashEmbedder(), tiny_dataset()).hit_rate
+1.0
+"""
+
+from embedtune.chunks import TextChunk
+from embedtune.comparison import Comparison, ComparisonRow, compare
+from embedtune.dataset import QADataset
+from embedtune.errors import (
+    BackendNotFoundError,
+    BudgetExceededError,
+    DatasetError,
+    EmbeddingError,
+    EmbedtuneError,
+    EvaluationError,
+    GenerationError,
+    ModelFolderError,
+    ModelNotFoundError,
+    PluginConflictError,
+    PluginError,
+    PluginLoadError,
+    TuningError,
+)
+from embedtune.evaluation import Evaluation, evaluate
+from embedtune.plugins import PluginManager, TrainingEvent, hookimpl, plugin_manager
+from embedtune.prompts import DEFAULT_PROMPT_TMPL
+from embedtune.protocols import BaseLLM, Embedder, LLMAnswer, LLMRequest, Reranker, Search
+from embedtune.records import ModelRecord, read_record
+from embedtune.resolve import as_embedder
+from embedtune.search import ExactSearch
+from embedtune.splitting import LeakReport, Split, leaks
+from embedtune.tuner import BaseEmbeddingTuner, TuneResult, tune
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DEFAULT_PROMPT_TMPL",
+    "BackendNotFoundError",
+    "BaseEmbeddingTuner",
+    "BaseLLM",
+    "BudgetExceededError",
+    "Comparison",
+    "ComparisonRow",
+    "DatasetError",
+    "Embedder",
+    "EmbeddingError",
+    "EmbedtuneError",
+    "Evaluation",
+    "EvaluationError",
+    "ExactSearch",
+    "GenerationError",
+    "LLMAnswer",
+    "LLMRequest",
+    "LeakReport",
+    "ModelFolderError",
+    "ModelNotFoundError",
+    "ModelRecord",
+    "PluginConflictError",
+    "PluginError",
+    "PluginLoadError",
+    "PluginManager",
+    "QADataset",
+    "Reranker",
+    "Search",
+    "Split",
+    "TextChunk",
+    "TrainingEvent",
+    "TuneResult",
+    "TuningError",
+    "as_embedder",
+    "compare",
+    "evaluate",
+    "hookimpl",
+    "leaks",
+    "plugin_manager",
+    "read_record",
+    "tune",
+]

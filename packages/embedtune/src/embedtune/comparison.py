@@ -1,0 +1,207 @@
+"""`compare`: base and tuned model on the same questions, with paired intervals and a verdict."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from embedtune.dataset import QADataset
+from embedtune.errors import EvaluationError
+from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, evaluate_search
+from embedtune.grouping import connected_groups
+from embedtune.protocols import Embedder, Search
+from embedtune.resolve import as_embedder, record_of
+from embedtune.search import EmbedOnce, ExactSearch
+from embedtune.statistics import FEW_CLUSTERS, paired_difference
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager, SearchBackend
+
+__all__ = ["Comparison", "ComparisonRow", "Verdict", "compare"]
+
+logger = logging.getLogger(__name__)
+
+Verdict = Literal["ship", "do not ship: worse", "no difference within the margin", "cannot tell"]
+"""What the interval of the primary metric says; see `compare`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One metric of one query type."""
+
+    query_type: str
+    """``vector``, ``fts``, ``hybrid``."""
+    metric: str
+    """``hit_rate``, ``mrr``, ``ndcg``, ``recall`` or ``map``."""
+    k: int
+    """Cut-off rank."""
+    base: float
+    """Mean of the base model."""
+    tuned: float
+    """Mean of the tuned model."""
+    difference: float
+    """Tuned minus base."""
+    low: float
+    """Lower end of the paired 95% interval of the difference."""
+    high: float
+    """Upper end."""
+    p: float
+    """Two-sided p value of a sign-flip test over clusters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Base against tuned."""
+
+    verdict: Verdict
+    """Of ``hit_rate@top_k`` of the first query type that the model can change."""
+    reason: str
+    """The verdict's figures in a sentence."""
+    rows: tuple[ComparisonRow, ...]
+    """All metrics of all query types."""
+    n_queries: int
+    """Questions asked of both."""
+    n_clusters: int
+    """Documents, or connected groups, among them; the unit that intervals draw."""
+    n_seen: int
+    """Questions that one of the models has seen in training or selection."""
+    evaluations: Mapping[str, tuple[Evaluation, Evaluation]]
+    """Base's and tuned's evaluation by query type."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison without its per-query rows, for ``json.dump``."""
+        fields = ("verdict", "reason", "n_queries", "n_clusters", "n_seen")
+        return {**{name: getattr(self, name) for name in fields}, "rows": [asdict(row) for row in self.rows]}
+
+
+def compare(
+    base: object,
+    tuned: object,
+    dataset: QADataset,
+    query_types: Sequence[str] = ("vector",),
+    top_k: int = 5,
+    *,
+    margin: float = 0.01,
+    engine: str | None = None,
+    seed: int = 0,
+    plugins: "PluginManager | None" = None,
+) -> Comparison:
+    """Ask both models the same questions, over each way of searching.
+
+    The verdict is *ship* if the 95% interval of the difference in hit rate lies above 0, *do not ship: worse* if
+    below 0, *no difference within the margin* if inside the margin, else *cannot tell*. On questions that a model
+    has seen in training it is never *ship*.
+
+    Args:
+        base: Model before, as for `evaluate`.
+        tuned: Model after.
+        dataset: Questions that neither model has seen.
+        query_types: ``vector`` is searched exactly in core; ``fts`` and ``hybrid`` need an engine.
+        top_k: Cut-off of the primary metric.
+        margin: A difference that does not matter, as a fraction.
+        engine: A search engine's name, such as ``lancedb``; if None, the installed one that has the types.
+        seed: Seeds bootstrap and sign flips.
+        plugins: Where models and engines are looked up.
+
+    Raises:
+        EvaluationError: If a query type is unknown, or given twice.
+        BackendNotFoundError: If an engine is needed and none is installed.
+    """
+    backend = _engine_for(query_types, engine, plugins)
+    models = [EmbedOnce(as_embedder(model, plugins)) for model in (base, tuned)]
+    records = [record_of(as_embedder(model, plugins)) for model in (base, tuned)]
+    searches = [_searches(model, dataset, query_types, backend) for model in models]
+    evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
+    for query_type in query_types:
+        logger.info("searching: %s", query_type)
+        first, second = (
+            evaluate_search(search[query_type], dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=record)
+            for search, record in zip(searches, records, strict=True)
+        )
+        evaluations[query_type] = (first, second)
+    return summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=_model_free(backend))
+
+
+def summarise(
+    evaluations: Mapping[str, tuple[Evaluation, Evaluation]],
+    dataset: QADataset,
+    top_k: int,
+    *,
+    margin: float = 0.01,
+    seed: int = 0,
+    model_free: frozenset[str] = frozenset(),
+) -> Comparison:
+    """The comparison of evaluations that are there already, base first, by query type."""
+    cluster_of = {query: i for i, group in enumerate(connected_groups(dataset)) for query in group.queries}
+    clusters = [cluster_of[query] for query in dataset.queries]
+    rows = []
+    for query_type, (base, tuned) in evaluations.items():
+        for name in base.per_query:
+            paired = paired_difference(tuned.per_query[name] - base.per_query[name], clusters, seed=seed)
+            metric, _, k = name.partition("@")
+            means = {"base": base.metrics[name], "tuned": tuned.metrics[name]}
+            numbers = {key: getattr(paired, key) for key in ("difference", "low", "high", "p")}
+            rows.append(ComparisonRow(query_type=query_type, metric=metric, k=int(k), **means, **numbers))
+    n_seen = max(max(base.n_seen, tuned.n_seen) for base, tuned in evaluations.values())
+    primary = next((name for name in evaluations if name not in model_free), next(iter(evaluations)))
+    row = next(row for row in rows if (row.query_type, row.metric, row.k) == (primary, "hit_rate", top_k))
+    verdict, reason = _verdict(row, margin, n_seen, len(dataset), len(set(clusters)))
+    return Comparison(
+        verdict=verdict,
+        reason=reason,
+        rows=tuple(rows),
+        n_queries=len(dataset),
+        n_clusters=len(set(clusters)),
+        n_seen=n_seen,
+        evaluations=dict(evaluations),
+    )
+
+
+def _verdict(row: ComparisonRow, margin: float, n_seen: int, n_queries: int, n_clusters: int) -> tuple[Verdict, str]:
+    figures = (
+        f"{row.query_type} hit_rate@{row.k} {row.base:.3f} -> {row.tuned:.3f} "
+        f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={row.p:.2g}, {n_queries} questions)"
+    )
+    if n_clusters < FEW_CLUSTERS:
+        figures += f"; only {n_clusters} documents or groups, so the interval is unreliable"
+    if row.high < 0:
+        return "do not ship: worse", figures
+    if n_seen:
+        return "cannot tell", f"{n_seen} of {n_queries} questions were seen in training or selection; {figures}"
+    if row.low > 0:
+        return "ship", figures
+    if -margin <= row.low and row.high <= margin:
+        return "no difference within the margin", figures
+    return "cannot tell", figures
+
+
+def _engine_for(
+    query_types: Sequence[str], engine: str | None, plugins: "PluginManager | None"
+) -> "SearchBackend | None":
+    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
+
+    if not query_types or len(set(query_types)) < len(query_types):
+        raise EvaluationError(f"query_types must name each type once, at least one; got {tuple(query_types)}.")
+    if engine is None and set(query_types) == {"vector"}:
+        return None
+    manager = plugins or plugin_manager()
+    fitting = [row for row in manager.search_engines() if set(query_types) <= set(row.query_types)]
+    backend = fitting[0] if engine is None and fitting else manager.search_engine(engine or "lancedb")
+    if unknown := [name for name in query_types if name not in backend.query_types]:
+        raise EvaluationError(
+            f"The engine {backend.name!r} has no query type {unknown[0]!r}; it has {backend.query_types}."
+        )
+    return backend
+
+
+def _searches(
+    model: Embedder, dataset: QADataset, query_types: Sequence[str], backend: "SearchBackend | None"
+) -> Mapping[str, Search]:
+    if backend is None:
+        return {"vector": ExactSearch(dataset.corpus, model)}
+    filled = backend.load(dataset.corpus, model)
+    return {query_type: filled.searcher(query_type) for query_type in query_types}
+
+
+def _model_free(backend: "SearchBackend | None") -> frozenset[str]:
+    return backend.model_free if backend is not None else frozenset()

@@ -1,0 +1,247 @@
+"""`QADataset`: queries, chunks, and which chunks answer which query."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedtune.chunks import TextChunk
+from embedtune.dataset_checks import checked_fields
+from embedtune.errors import DatasetError
+from embedtune.prompts import DEFAULT_PROMPT_TMPL
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
+    from embedtune.splitting import Split
+
+__all__ = ["QADataset"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class QADataset:
+    """Queries with their relevant chunks, in a corpus.
+
+    Checked once, here; afterwards every id in ``relevant_docs`` exists. Chunks with blank text that answer
+    nothing are dropped with a warning.
+
+    Args:
+        queries: Query text by query id.
+        corpus: Chunk text by chunk id; chunks that answer no query are distractors.
+        relevant_docs: Ids of the relevant chunks by query id, at least one each.
+        metadata: What is known of a chunk, by chunk id; ``document_id`` names its document.
+        styles: How a query was written (``natural``, ``keyword``, ...), by query id.
+        grades: Relevance above 0 by query id and chunk id, where it is graded; 1 elsewhere.
+
+    Raises:
+        DatasetError: If it is empty, an id dangles, a text is blank, or a query has no relevant chunk;
+            the message names the ids.
+
+    >>> dataset = QADataset({"q1": "How?"}, {"c1": "Like this."}, {"q1": ["c1"]})
+    >>> len(dataset), dataset.documents["c1"]
+    (1, None)
+    """
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    relevant_docs: dict[str, list[str]]
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    styles: Mapping[str, str] = field(default_factory=dict)
+    grades: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in checked_fields(self).items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self.queries)
+
+    def __repr__(self) -> str:
+        pairs = sum(map(len, self.relevant_docs.values()))
+        return f"QADataset({len(self.queries)} queries, {len(self.corpus)} chunks, {pairs} pairs)"
+
+    @cached_property
+    def documents(self) -> dict[str, str | None]:
+        """The document of each chunk, None where it is not known."""
+        return {chunk: _document(self.metadata.get(chunk, {})) for chunk in self.corpus}
+
+    @property
+    def chunks(self) -> list[TextChunk]:
+        """The corpus as chunks."""
+        return [TextChunk(text, chunk, self.metadata.get(chunk, {})) for chunk, text in self.corpus.items()]
+
+    @classmethod
+    def from_responses(
+        cls,
+        docs: Iterable[object] | None = None,
+        queries: Mapping[str, str] | None = None,
+        relevant_docs: Mapping[str, Sequence[str]] | None = None,
+        *,
+        nodes: Iterable[object] | None = None,
+        plugins: "PluginManager | None" = None,
+    ) -> "QADataset":
+        """A data set of real queries whose answers are known: a search log, or a larger model's answers.
+
+        Args:
+            docs: Chunks: `TextChunk`, or LlamaIndex nodes or LangChain documents.
+            queries: Query text by query id.
+            relevant_docs: Chunk ids by query id.
+            nodes: The older name of ``docs``.
+            plugins: Where converters of foreign chunks are looked up.
+
+        Raises:
+            DatasetError: As the class, or if two chunks share an id and differ in text.
+
+        >>> chunk = TextChunk.from_chunk("Use create_fts_index.")
+        >>> QADataset.from_responses([chunk], {"q": "How to index text?"}, {"q": [chunk.id]})
+        QADataset(1 queries, 1 chunks, 1 pairs)
+        """
+        if (docs is None) == (nodes is None):
+            raise DatasetError(
+                "from_responses takes the chunks as docs=..., or by their older name nodes=..., not both."
+            )
+        if queries is None or relevant_docs is None:
+            raise DatasetError("from_responses needs queries={id: text} and relevant_docs={query id: [chunk ids]}.")
+        corpus, metadata = corpus_of(docs if docs is not None else nodes or (), plugins)
+        return cls(dict(queries), corpus, {q: list(ids) for q, ids in relevant_docs.items()}, metadata)
+
+    @classmethod
+    def from_llm(
+        cls,
+        nodes: Iterable[object],
+        llm: object,
+        qa_generate_prompt_tmpl: str = DEFAULT_PROMPT_TMPL,
+        num_questions_per_chunk: int = 2,
+        *,
+        progress: bool = True,
+        plugins: "PluginManager | None" = None,
+    ) -> "QADataset":
+        """Have an LLM write questions on each chunk.
+
+        One request per chunk asks for all its questions. A chunk whose request fails, or whose answer
+        holds no question, stays in the corpus as a distractor and is named in a warning.
+
+        Args:
+            nodes: Chunks, or what converts to them.
+            llm: A `BaseLLM`, a reference such as ``"openai:gpt-4.1-mini"``, or a framework's LLM.
+            qa_generate_prompt_tmpl: Must hold ``{context_str}`` and ``{num_questions_per_chunk}``; other
+                braces stay as they are.
+            num_questions_per_chunk: Questions asked for, at least 1.
+            progress: Whether a bar is shown.
+            plugins: Where converters and LLMs are looked up.
+
+        Raises:
+            DatasetError: If there is no chunk with text, or the template lacks a field.
+            GenerationError: If no chunk at all got a question; the first reason is named.
+        """
+        from embedtune.generation import write_questions  # it builds a QADataset
+
+        return write_questions(
+            nodes, llm, qa_generate_prompt_tmpl, num_questions_per_chunk, progress=progress, plugins=plugins
+        )
+
+    def save(self, path: str | Path, format: str | None = None, *, plugins: "PluginManager | None" = None) -> None:
+        """Write to a file or folder; a crash leaves the old one whole, or the new one whole.
+
+        Args:
+            path: ``.json`` is LlamaIndex's layout, ``.csv`` a table of pairs; without a suffix a Lance
+                folder, which needs ``embedtune[lancedb]``.
+            format: ``"lance"``, ``"json"``, ``"beir"``, ``"csv"``, or a plugin's; by the path if None.
+            plugins: Where formats are looked up.
+
+        Raises:
+            ModelFolderError: If a folder at ``path`` holds something else.
+            BackendNotFoundError: If no installed format fits.
+        """
+        from embedtune.formats import save_dataset  # the formats import this module
+
+        save_dataset(self, Path(path), format, plugins)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        format: str | None = None,
+        split: str | None = None,
+        *,
+        plugins: "PluginManager | None" = None,
+    ) -> "QADataset":
+        """Read what `save` wrote, a BEIR folder, or LlamaIndex's JSON.
+
+        Args:
+            path: File or folder.
+            format: As for `save`; by what stands at ``path`` if None.
+            split: Which judgments, where the layout has several (BEIR: ``"test"`` if None).
+            plugins: Where formats are looked up.
+
+        Raises:
+            DatasetError: If nothing is there, or it cannot be read; the message names file and line.
+        """
+        from embedtune.formats import load_dataset  # the formats import this module
+
+        return load_dataset(Path(path), format, split, plugins)
+
+    def split(self, val: float = 0.1, test: float = 0.2, seed: int = 0, *, by: str = "document") -> "Split":
+        """Divide into train, validation and test so that nothing is shared between them.
+
+        Chunks of one document, near-duplicate chunks, chunks that answer one query, and queries of one
+        text stay together. ``train.corpus`` holds train's chunks alone; the others keep the whole corpus.
+
+        Args:
+            val: Share of queries that choose a checkpoint, in [0, 1).
+            test: Share of queries that report the gain, in [0, 1).
+            seed: Same seed, same split, whatever the order of the queries.
+            by: ``"document"``, or ``"chunk"`` to let chunks of one document stand on several sides.
+
+        Raises:
+            DatasetError: If the shares do not fit, or the groups are too large to fill every side.
+        """
+        from embedtune.splitting import split_dataset  # it builds QADatasets
+
+        return split_dataset(self, val=val, test=test, seed=seed, by=by)
+
+    def subset(self, query_ids: Iterable[str], chunk_ids: Iterable[str] | None = None) -> "QADataset":
+        """The same data set with some of its queries, and all or some of its chunks."""
+        queries = {query: self.queries[query] for query in query_ids}
+        corpus = self.corpus if chunk_ids is None else {chunk: self.corpus[chunk] for chunk in chunk_ids}
+        return QADataset(
+            queries,
+            dict(corpus),
+            {query: self.relevant_docs[query] for query in queries},
+            {chunk: self.metadata[chunk] for chunk in corpus if chunk in self.metadata},
+            {query: self.styles[query] for query in queries if query in self.styles},
+            {query: self.grades[query] for query in queries if query in self.grades},
+        )
+
+
+def corpus_of(
+    nodes: Iterable[object], plugins: "PluginManager | None"
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Texts and metadata by chunk id, of chunks of any framework.
+
+    Raises:
+        DatasetError: If two chunks share an id and differ in text.
+    """
+    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import this module
+
+    corpus: dict[str, str] = {}
+    metadata: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        chunk = node if isinstance(node, TextChunk) else (plugins or plugin_manager()).as_text_chunk(node)
+        if corpus.setdefault(chunk.id, chunk.text) != chunk.text:
+            raise DatasetError(
+                f"Two chunks share the id {chunk.id!r} and differ in text: {corpus[chunk.id][:60]!r} and "
+                f"{chunk.text[:60]!r}. Give each its own id, or make them with TextChunk.from_chunk."
+            )
+        if chunk.metadata:
+            metadata[chunk.id] = dict(chunk.metadata)
+    return corpus, metadata
+
+
+def _document(metadata: Mapping[str, Any]) -> str | None:
+    document = metadata.get("document_id")
+    return None if document is None else str(document)

@@ -1,0 +1,201 @@
+"""Writing a file or folder so that a crash leaves the old one whole or the new one whole.
+
+The new one is written as ``.<name>.partial`` beside the target; the old one moves to ``.<name>.old``,
+the new one takes its place, the old one is removed. A kill between the two renames leaves the target
+missing for a moment; `heal`, which every load and every run calls first, completes the swap.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from embedtune.errors import ModelFolderError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there two runs on one target are not told apart.
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "COMPLETE",
+    "claim_target",
+    "heal",
+    "partial_of",
+    "remove_partial",
+    "replace_file",
+    "replace_folder",
+    "swap_in",
+]
+
+logger = logging.getLogger(__name__)
+
+COMPLETE = ".complete"
+"""Stands in the partial folder once all of the new content is there."""
+
+
+def partial_of(target: Path) -> Path:
+    """Where the new content is prepared: ``.<name>.partial`` beside the target."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def _old_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _new_of(target: Path) -> Path:
+    return partial_of(target) / "new"
+
+
+@contextlib.contextmanager
+def claim_target(target: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Hold a target for this process; yields its partial folder, with an empty ``new`` in it.
+
+    Args:
+        target: The folder to be written; its parents are made.
+        keep: Whether what an earlier, interrupted run left in the partial folder stays (to resume).
+
+    Raises:
+        ModelFolderError: If another process is writing the same target.
+    """
+    heal(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(target)
+    partial.mkdir(exist_ok=True)
+    with _locked(partial, target):
+        for leftover in partial.iterdir():
+            if leftover.name != "lock" and not (keep and leftover.name not in {"new", COMPLETE}):
+                _remove(leftover)
+        _new_of(target).mkdir()
+        yield partial
+
+
+@contextlib.contextmanager
+def _locked(partial: Path, target: Path) -> Iterator[None]:
+    with open(partial / "lock", "a", encoding="utf-8") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                raise ModelFolderError(
+                    f"Another process is writing {str(target)!r} right now (it holds {str(partial / 'lock')!r}). "
+                    "Wait for it, or give another path."
+                ) from error
+        yield
+
+
+def swap_in(target: Path) -> None:
+    """Put the finished ``new`` in place of the target, and remove the partial folder."""
+    (partial_of(target) / COMPLETE).touch()
+    _finish_swap(target)
+
+
+def _finish_swap(target: Path) -> None:
+    partial, new, old = partial_of(target), _new_of(target), _old_of(target)
+    if (partial / COMPLETE).exists() and new.exists():
+        if target.exists():
+            if old.exists():
+                _remove(old)
+            os.rename(target, old)
+        os.rename(new, target)
+    elif not target.exists() and old.exists():
+        os.rename(old, target)
+    if (partial / COMPLETE).exists():
+        remove_partial(target)
+    if old.exists() and target.exists():
+        _remove(old)
+
+
+def remove_partial(target: Path) -> None:
+    """Remove what an interrupted run left beside the target; resuming is not possible afterwards."""
+    partial = partial_of(target)
+    # The mark goes last: without it a half-removed folder would look like a run that can be resumed.
+    last = {COMPLETE, "lock"}
+    for entry in partial.iterdir() if partial.is_dir() else ():
+        if entry.name not in last:
+            _remove(entry)
+    if partial.is_dir():
+        _remove(partial)
+
+
+def heal(target: Path) -> None:
+    """Complete or undo a swap that a crash interrupted; does nothing otherwise.
+
+    An unfinished partial folder stays: a run with ``resume=True`` goes on from it.
+    """
+    target = Path(target)
+    partial = partial_of(target)
+    if not (_old_of(target).exists() or (partial / COMPLETE).exists()):
+        return
+    with contextlib.suppress(ModelFolderError):  # a living process is in the middle of its own swap
+        partial.mkdir(exist_ok=True)
+        with _locked(partial, target):
+            _finish_swap(target)
+            if partial.exists() and {entry.name for entry in partial.iterdir()} <= {"lock"}:
+                remove_partial(target)
+        logger.warning("completed an interrupted write of %s", target)
+
+
+@contextlib.contextmanager
+def replace_folder(target: Path, owns: Callable[[Path], bool]) -> Iterator[Path]:
+    """Write a folder atomically: yields an empty folder that takes the target's place on success.
+
+    Args:
+        target: New, empty, or a folder of ours.
+        owns: Whether an existing non-empty folder is ours, and so may be replaced.
+
+    Raises:
+        ModelFolderError: If the target holds something that is not ours.
+    """
+    target = Path(target).expanduser().absolute()
+    check_target(target, owns)
+    with claim_target(target) as partial:
+        try:
+            yield partial / "new"
+        except BaseException:
+            remove_partial(target)
+            raise
+        swap_in(target)
+
+
+def check_target(target: Path, owns: Callable[[Path], bool]) -> None:
+    """Refuse a target that holds something which is not ours.
+
+    Raises:
+        ModelFolderError: If the target is a file, or a non-empty folder that ``owns`` denies.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ModelFolderError(f"{str(target)!r} is a file or a link, not a folder. Give a new folder's path.")
+    if target.is_dir() and any(target.iterdir()) and not owns(target):
+        names = ", ".join(sorted(repr(entry.name) for entry in target.iterdir())[:3])
+        raise ModelFolderError(
+            f"{str(target)!r} is not empty and was not written by embedtune (it holds {names}, ...); "
+            "it is left as it is. Give a new path, or remove the folder yourself."
+        )
+
+
+@contextlib.contextmanager
+def replace_file(target: Path) -> Iterator[Path]:
+    """Write a file atomically: yields a path beside the target that takes its place on success."""
+    target = Path(target).expanduser().absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,61 @@
+"""Files and folders of data sets: which format a path is in, and the atomic write."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedtune.dataset import QADataset
+from embedtune.errors import BackendNotFoundError, DatasetError
+from embedtune.folders import heal, replace_file, replace_folder
+
+if TYPE_CHECKING:
+    from embedtune.plugins import DatasetFormat, PluginManager
+
+__all__ = ["load_dataset", "save_dataset"]
+
+logger = logging.getLogger(__name__)
+
+
+def save_dataset(dataset: QADataset, path: Path, format: str | None, plugins: "PluginManager | None" = None) -> None:
+    """See `QADataset.save`."""
+    path = path.expanduser().absolute()
+    layout = _layout(path, format, plugins)
+    if layout.is_folder:
+        with replace_folder(path, layout.owns) as folder:
+            layout.save(dataset, folder)
+    else:
+        if path.is_dir():
+            raise DatasetError(
+                f"{str(path)!r} is a folder; the format {layout.name!r} is one file. Give a file's path."
+            )
+        with replace_file(path) as partial:
+            layout.save(dataset, partial)
+
+
+def load_dataset(
+    path: Path, format: str | None, split: str | None, plugins: "PluginManager | None" = None
+) -> QADataset:
+    """See `QADataset.load`."""
+    path = path.expanduser().absolute()
+    heal(path)
+    if not path.exists():
+        raise DatasetError(f"There is no data set at {str(path)!r}. Give the path that QADataset.save wrote.")
+    return _layout(path, format, plugins).load(path, split)
+
+
+def _layout(path: Path, format: str | None, plugins: "PluginManager | None") -> "DatasetFormat":
+    from embedtune.plugins import plugin_manager  # the manager imports the formats
+
+    manager = plugins or plugin_manager()
+    if format is not None:
+        return manager.dataset_format(format)
+    found = [layout for layout in manager.dataset_formats() if layout.matches(path)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(repr(layout.name) for layout in found or manager.dataset_formats())
+    if found:
+        raise DatasetError(f"{str(path)!r} could be {names}; say which with format=...")
+    if not path.suffix:
+        hint = ' A path without suffix is a Lance folder, which needs: pip install "embedtune[lancedb]"'
+        raise BackendNotFoundError(f"No installed dataset format fits {str(path)!r}. Installed: {names}.{hint}")
+    raise DatasetError(f"No dataset format fits {str(path)!r}. Say one with format=...; installed: {names}.")

@@ -1,0 +1,209 @@
+"""Retrieval metrics, one file, one definition each; checked against ir-measures in the tests.
+
+Two layers. The ``*_of`` functions take the 1-based ranks of a query's relevant chunks (``inf`` where a chunk
+was not retrieved) and give one value; the public ones take ranked lists and give the mean.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "METRICS",
+    "average_precision",
+    "hit_rate",
+    "metric_names",
+    "mrr",
+    "ndcg",
+    "parse_metric",
+    "per_query",
+    "recall",
+    "relevant_ranks",
+]
+
+Ranks = Sequence[float]
+"""1-based ranks of the relevant chunks of one query; ``inf`` for one that was not retrieved."""
+
+
+def relevant_ranks(ranked_ids: Sequence[str], relevant: Iterable[str]) -> list[float]:
+    """The rank of each relevant chunk in a best-first list; repeated ids count once, at their first place.
+
+    >>> relevant_ranks(["a", "a", "b"], ["b", "x"])
+    [2, inf]
+    """
+    ranks = {chunk: rank for rank, chunk in enumerate(dict.fromkeys(ranked_ids), 1)}
+    return [ranks.get(chunk, math.inf) for chunk in relevant]
+
+
+def _hit(ranks: Ranks, grades: Sequence[float], k: int) -> float:
+    return float(min(ranks) <= k)
+
+
+def _reciprocal(ranks: Ranks, grades: Sequence[float], k: int) -> float:
+    best = min(ranks)
+    return 1.0 / best if best <= k else 0.0
+
+
+def _recall(ranks: Ranks, grades: Sequence[float], k: int) -> float:
+    return sum(rank <= k for rank in ranks) / len(ranks)
+
+
+def _ndcg(ranks: Ranks, grades: Sequence[float], k: int) -> float:
+    gain = sum(grade / math.log2(rank + 1) for rank, grade in zip(ranks, grades, strict=True) if rank <= k)
+    ideal = sum(grade / math.log2(i + 2) for i, grade in enumerate(sorted(grades, reverse=True)[:k]))
+    return gain / ideal
+
+
+def _average_precision(ranks: Ranks, grades: Sequence[float], k: int) -> float:
+    found = sorted(rank for rank in ranks if rank <= k)
+    return sum(i / rank for i, rank in enumerate(found, 1)) / len(ranks)
+
+
+METRICS: Mapping[str, Callable[[Ranks, Sequence[float], int], float]] = {
+    "hit_rate": _hit,
+    "mrr": _reciprocal,
+    "ndcg": _ndcg,
+    "recall": _recall,
+    "map": _average_precision,
+}
+"""Value of one query by metric name: ``(ranks, grades, k)``, grades in the order of the ranks."""
+
+
+def metric_names(cut_offs: Iterable[int]) -> list[str]:
+    """All metrics at all cut-offs.
+
+    >>> metric_names([5])
+    ['hit_rate@5', 'mrr@5', 'ndcg@5', 'recall@5', 'map@5']
+    """
+    return [f"{name}@{k}" for name in METRICS for k in sorted(set(cut_offs))]
+
+
+def parse_metric(text: str) -> tuple[str, int]:
+    """Split ``ndcg@10`` into name and cut-off.
+
+    Raises:
+        ValueError: If the name is unknown or the cut-off is no whole number above 0.
+    """
+    name, _, k = text.partition("@")
+    if name not in METRICS or not k.isdigit() or int(k) < 1:
+        raise ValueError(f"No metric {text!r}. Write a name of {', '.join(METRICS)} and a cut-off, as in 'ndcg@10'.")
+    return name, int(k)
+
+
+def per_query(
+    ranks: Sequence[Ranks], grades: Sequence[Sequence[float]], names: Iterable[str]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Each metric for each query.
+
+    Args:
+        ranks: Ranks of the relevant chunks, one non-empty sequence per query.
+        grades: Their relevance above 0, in the same order.
+        names: Metrics such as ``"ndcg@10"``.
+
+    Returns:
+        Arrays of shape (n_queries,), float64, by metric.
+    """
+    values = {}
+    for text in names:
+        name, k = parse_metric(text)
+        values[text] = np.array([METRICS[name](r, g, k) for r, g in zip(ranks, grades, strict=True)], dtype=np.float64)
+    return values
+
+
+def hit_rate(ranked_ids: Sequence[Sequence[str]], relevant: Sequence[AbstractSet[str]], k: int) -> float:
+    """Share of queries with at least one relevant chunk among the first ``k``.
+
+    Args:
+        ranked_ids: One best-first list per query; lists shorter than ``k`` are allowed, repeats count once.
+        relevant: One non-empty set per query, in the same order.
+        k: Cut-off rank, 1-based.
+
+    Returns:
+        A fraction in [0, 1]; 0.64 means 64 of 100 queries. trec_eval calls it ``success_k``.
+
+    Raises:
+        ValueError: If the two sequences differ in length, are empty, or ``k < 1``.
+
+    >>> hit_rate([["a", "b"], ["c", "d"]], [{"b"}, {"x"}], k=2)
+    0.5
+    """
+    return _mean("hit_rate", ranked_ids, relevant, k)
+
+
+def mrr(ranked_ids: Sequence[Sequence[str]], relevant: Sequence[AbstractSet[str]], k: int) -> float:
+    """Mean of 1 / rank of the first relevant chunk, 0 where it is not among the first ``k``.
+
+    Arguments and errors as for `hit_rate`. trec_eval's ``recip_rank``, cut at ``k``.
+
+    >>> mrr([["a", "b"], ["c", "d"]], [{"b"}, {"c"}], k=2)
+    0.75
+    """
+    return _mean("mrr", ranked_ids, relevant, k)
+
+
+def recall(ranked_ids: Sequence[Sequence[str]], relevant: Sequence[AbstractSet[str]], k: int) -> float:
+    """Mean share of a query's relevant chunks that are among the first ``k``.
+
+    Arguments and errors as for `hit_rate`. trec_eval's ``recall_k``.
+
+    >>> recall([["a", "b"]], [{"b", "x", "y", "z"}], k=2)
+    0.25
+    """
+    return _mean("recall", ranked_ids, relevant, k)
+
+
+def ndcg(
+    ranked_ids: Sequence[Sequence[str]],
+    relevant: Sequence[AbstractSet[str]],
+    k: int,
+    grades: Sequence[Mapping[str, float]] | None = None,
+) -> float:
+    """Normalised discounted cumulative gain: sum of grade / log2(rank + 1), over the best possible sum.
+
+    Linear gain, and an ideal ranking that is cut at ``k`` too: trec_eval's ``ndcg_cut_k``
+    (Järvelin and Kekäläinen 2002). Arguments and errors as for `hit_rate`.
+
+    Args:
+        ranked_ids: As for `hit_rate`.
+        relevant: As for `hit_rate`.
+        k: Cut-off rank, 1-based.
+        grades: Relevance by chunk id per query; 1 where it says nothing.
+
+    >>> round(ndcg([["a", "b"]], [{"b"}], k=2), 4)
+    0.6309
+    """
+    return _mean("ndcg", ranked_ids, relevant, k, grades)
+
+
+def average_precision(ranked_ids: Sequence[Sequence[str]], relevant: Sequence[AbstractSet[str]], k: int) -> float:
+    """Mean over queries of the precision at each relevant chunk found by ``k``, over all relevant (MAP@k).
+
+    Arguments and errors as for `hit_rate`. trec_eval's ``map_cut_k``.
+
+    >>> average_precision([["a", "b", "c"]], [{"a", "c"}], k=3)
+    0.8333333333333333
+    """
+    return _mean("map", ranked_ids, relevant, k)
+
+
+def _mean(
+    name: str,
+    ranked_ids: Sequence[Sequence[str]],
+    relevant: Sequence[Collection[str]],
+    k: int,
+    grades: Sequence[Mapping[str, float]] | None = None,
+) -> float:
+    if len(ranked_ids) != len(relevant) or not relevant:
+        raise ValueError(f"Got {len(ranked_ids)} rankings for {len(relevant)} queries; give one each, at least one.")
+    if k < 1:
+        raise ValueError(f"k must be at least 1; got {k}.")
+    if empty := sum(not chunks for chunks in relevant):
+        raise ValueError(f"{empty} of {len(relevant)} queries have no relevant chunk; drop them.")
+    ordered = [sorted(chunks) for chunks in relevant]
+    by_query = grades if grades is not None else [{}] * len(relevant)
+    graded = [[given.get(c, 1.0) for c in chunks] for chunks, given in zip(ordered, by_query, strict=True)]
+    ranks = [relevant_ranks(ranking, chunks) for ranking, chunks in zip(ranked_ids, ordered, strict=True)]
+    return float(per_query(ranks, graded, [f"{name}@{k}"])[f"{name}@{k}"].mean())

@@ -1,0 +1,39 @@
+"""What core itself offers, through the same hooks as everybody else."""
+
+from collections.abc import Iterable
+
+from embedtune.formats.beir import is_beir, load_beir, save_beir
+from embedtune.formats.llama_index_json import load_json, save_json
+from embedtune.formats.pairs_csv import load_csv, save_csv
+from embedtune.plugins.backends import DatasetFormat
+from embedtune.plugins.hookspecs import hookimpl
+
+__all__ = ["embedtune_dataset_formats"]
+
+
+@hookimpl
+def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
+    """JSON, BEIR and CSV."""
+    yield DatasetFormat(
+        name="json",
+        matches=lambda path: path.suffix == ".json",
+        save=save_json,
+        load=load_json,
+        summary="LlamaIndex's EmbeddingQAFinetuneDataset, one file",
+    )
+    yield DatasetFormat(
+        name="beir",
+        matches=is_beir,
+        save=save_beir,
+        load=load_beir,
+        is_folder=True,
+        owns=is_beir,
+        summary="corpus.jsonl, queries.jsonl, qrels/",
+    )
+    yield DatasetFormat(
+        name="csv",
+        matches=lambda path: path.suffix == ".csv",
+        save=save_csv,
+        load=load_csv,
+        summary="one pair of query and chunk a line",
+    )

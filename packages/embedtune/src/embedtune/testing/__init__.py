@@ -1,0 +1,25 @@
+"""For authors of plugins: contract tests to inherit, and small deterministic parts to test with."""
+
+from embedtune.testing.contracts import (
+    DatasetFormatContract,
+    EmbedderContract,
+    LLMContract,
+    SearchContract,
+    TextChunkContract,
+    TunerContract,
+)
+from embedtune.testing.fakes import CannedLLM, HashEmbedder, WordSearch, tiny_dataset, tiny_evaluation
+
+__all__ = [
+    "CannedLLM",
+    "DatasetFormatContract",
+    "EmbedderContract",
+    "HashEmbedder",
+    "LLMContract",
+    "SearchContract",
+    "TextChunkContract",
+    "TunerContract",
+    "WordSearch",
+    "tiny_dataset",
+    "tiny_evaluation",
+]

@@ -1,0 +1,219 @@
+"""`tune` and the base class of all tuners."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from embedtune.dataset import QADataset
+from embedtune.errors import TuningError
+from embedtune.folders import check_target, claim_target, heal
+from embedtune.records import ModelRecord, is_model_folder
+from embedtune.validation import ValidationPlan, plan_validation
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
+
+__all__ = ["BaseEmbeddingTuner", "TuneResult", "ValidationPoint", "tune"]
+
+logger = logging.getLogger(__name__)
+
+_JOB_FILE = "job.json"
+
+
+@dataclass(frozen=True)
+class ValidationPoint:
+    """The validation metrics at one point of training."""
+
+    step: int
+    """Optimiser steps done; 0 is the base model."""
+    epoch: float
+    """Passes over the pairs done."""
+    metrics: Mapping[str, float]
+    """Such as ``{"ndcg@10": 0.51}``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResult:
+    """What a tuning run gave."""
+
+    path: Path
+    """The model folder, absolute."""
+    record: ModelRecord
+    """What its ``embedtune.json`` says."""
+    history: tuple[ValidationPoint, ...]
+    """Validation along the way, step 0 first; of a cross-validation the mean over all queries."""
+    n_pairs: int
+    """Pairs of query and chunk in one epoch."""
+    truncated_share: float
+    """Share of the training chunks that are longer than the model reads, in [0, 1]."""
+    seconds: float
+    """Wall time of the run."""
+
+    @property
+    def kept_base(self) -> bool:
+        """Whether no step was better than the base model, so that the folder holds its weights."""
+        return self.record.kept_base
+
+
+class BaseEmbeddingTuner(ABC):
+    """A way to tune a model; a plugin subclasses it and implements `finetune`.
+
+    Checks everything that can be checked before costly work: data, target folder, options, leaks.
+
+    Args:
+        model: The base model: a reference, or what the tuner knows.
+        trainset: Pairs to train on.
+        valset: Chooses the checkpoint, and must share nothing with ``trainset``; if None, a part of ``trainset`` is
+            held back (3,000 queries and more), or it is chosen by cross-validation.
+        path: The model folder to write: new, empty, or one of ours, which is replaced in one rename.
+        epochs: Passes over the pairs, at least 1.
+        seed: Seeds everything; same seed, same machine, same weights.
+        resume: Go on from where an interrupted run of the same job into the same path stopped.
+        options: The fields of the class attribute ``Options``; an unknown one is an error.
+
+    Raises:
+        TuningError: If an option is unknown or out of range, fewer than 2 pairs are given, or ``valset`` leaks.
+        ModelFolderError: If ``path`` holds something that is not ours.
+    """
+
+    name: ClassVar[str] = "custom"
+    """The tuner's name, for ``embedtune.json``."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """Options of the tuner with their defaults; a subclass brings its own dataclass."""
+
+    result: TuneResult | None = None
+    """Set by `finetune`."""
+
+    def __init__(
+        self,
+        model: object,
+        trainset: QADataset,
+        valset: QADataset | None = None,
+        path: str | Path | None = None,
+        *,
+        epochs: int = 1,
+        seed: int = 0,
+        resume: bool = False,
+        plugins: "PluginManager | None" = None,
+        **options: object,
+    ) -> None:
+        if path is None:
+            raise TuningError("Give path=...: the folder that the tuned model is written to.")
+        if epochs < 1 or int(epochs) != epochs:
+            raise TuningError(f"epochs must be a whole number of at least 1; got {epochs!r}.")
+        n_pairs = sum(map(len, trainset.relevant_docs.values()))
+        if n_pairs < 2:
+            raise TuningError(f"Training needs at least 2 pairs of query and chunk to tell apart; got {n_pairs}.")
+        self.model = model
+        self.trainset = trainset
+        self.valset = valset
+        self.path = Path(path).expanduser().absolute()
+        self.epochs = int(epochs)
+        self.seed = seed
+        self.resume = resume
+        self.plugins = plugins
+        self.options = self._checked_options(options)
+        heal(self.path)
+        check_target(self.path, is_model_folder)
+
+    @abstractmethod
+    def finetune(self) -> None:
+        """Train, write the model folder, and set ``self.result``."""
+
+    def helper(self) -> None:
+        """A hook for subclasses, called by nobody in core."""
+
+    def plan(self, folds: int = 3) -> ValidationPlan:
+        """What chooses the checkpoint; see `embedtune.validation.plan_validation`."""
+        return plan_validation(self.trainset, self.valset, seed=self.seed, folds=folds)
+
+    @contextmanager
+    def writing(self, job: Mapping[str, object]) -> Iterator[Path]:
+        """Hold the target; yields the partial folder, whose ``new`` becomes the model by `folders.swap_in`.
+
+        Args:
+            job: All that decides the result. A run that was interrupted is gone on with only if its job is equal.
+
+        Raises:
+            TuningError: If ``resume`` is set and the interrupted run was another job.
+        """
+        with claim_target(self.path, keep=self.resume) as partial:
+            described = json.loads(json.dumps(dict(job), sort_keys=True, default=str))
+            file = partial / _JOB_FILE
+            if file.is_file():
+                before = json.loads(file.read_text(encoding="utf-8"))
+                if differing := sorted(key for key in described | before if described.get(key) != before.get(key)):
+                    raise TuningError(
+                        f"Cannot resume at {str(self.path)!r}: the interrupted run differs in {', '.join(differing)}. "
+                        "Give the same arguments, or resume=False to begin anew."
+                    )
+            file.write_text(json.dumps(described), encoding="utf-8")
+            yield partial
+
+    def _checked_options(self, options: Mapping[str, object]) -> Any:
+        known = [field.name for field in dataclasses.fields(self.Options)]
+        if unknown := [name for name in options if name not in known]:
+            raise TuningError(
+                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. Options: {', '.join(known) or 'none'}."
+            )
+        return self.Options(**options)
+
+
+def dataset_digest(dataset: QADataset | None) -> str | None:
+    """Hash of all that a data set holds, order included, for the description of a job."""
+    if dataset is None:
+        return None
+    content = json.dumps([dataset.queries, dataset.corpus, dataset.relevant_docs, dataset.documents])
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def tune(
+    model: object,
+    trainset: QADataset,
+    valset: QADataset | None = None,
+    path: str | Path | None = None,
+    *,
+    tuner: str = "sentence-transformers",
+    epochs: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    plugins: "PluginManager | None" = None,
+    **options: object,
+) -> TuneResult:
+    """Tune an embedding model on pairs of query and chunk.
+
+    Args:
+        model: The base model: hub name, folder, or what the tuner knows.
+        trainset: Pairs to train on.
+        valset: Chooses the checkpoint; carved from ``trainset``, or replaced by cross-validation, if None.
+        path: The folder that the model is written to.
+        tuner: Which way of tuning; ``embedtune plugins`` lists them.
+        epochs: Passes over the pairs.
+        seed: Same seed, same machine, same weights.
+        resume: Go on from where an interrupted run stopped.
+        plugins: Where the tuner is looked up.
+        options: Of the tuner, such as ``batch_size`` and ``learning_rate``; an unknown one is an error.
+
+    Raises:
+        BackendNotFoundError: If the tuner is not installed; the message says how to install it.
+        TuningError: As `BaseEmbeddingTuner`.
+    """
+    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
+
+    tuner_class = (plugins or plugin_manager()).tuner(tuner).load()
+    run = tuner_class(
+        model, trainset, valset, path, epochs=epochs, seed=seed, resume=resume, plugins=plugins, **options
+    )
+    run.finetune()
+    if run.result is None:
+        raise TuningError(f"The tuner {tuner!r} ended without a result: its finetune() must set self.result.")
+    return run.result
