@@ -12,7 +12,7 @@ from embedtune.texts import text_hash
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["TextChunk", "chunk_id", "is_random_id"]
+__all__ = ["TextChunk", "chunk_id", "converted_chunk", "is_random_id"]
 
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
 _UUID4_HEX = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", re.IGNORECASE)
@@ -132,10 +132,53 @@ def stable_source(metadata: Mapping[str, Any]) -> str | None:
 
     A path is cut to its file name: the same file in another folder is the same source.
     """
-    for key in ("file_name", "source", "url"):
+    for key in ("file_name", "file_path", "source", "url"):
         value = metadata.get(key)
         if isinstance(value, str) and value:
             name = value if "://" in value else value.replace("\\", "/").rsplit("/", 1)[-1]
             offset = metadata.get("start_index")
             return name if offset is None else f"{name}\0{offset}"
     return None
+
+
+def converted_chunk(
+    text: str,
+    *,
+    source_id: str | None = None,
+    document_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> TextChunk:
+    """What a converter makes of a framework's chunk: no random id gets in, and its document stays known.
+
+    Args:
+        text: The text as it is embedded.
+        source_id: The framework's id of the chunk. It stays the id unless it is a random UUID; then the id is a
+            hash of the text and a stable source, and the UUID is kept as ``source_id`` in the metadata.
+        document_id: The framework's id of the document. A random one counts only where the metadata names no
+            file: it still keeps the chunks of one document together, in this run.
+        metadata: The framework's metadata.
+
+    >>> converted_chunk("a text", metadata={"source": "docs/manual.md"}).metadata["document_id"]
+    'docs/manual.md'
+    """
+    kept = dict(metadata or {})
+    stable_document = None if is_random_id(document_id) else document_id
+    if document := _document_of(document_id, kept):
+        kept["document_id"] = document
+    if source_id and not is_random_id(source_id):
+        return TextChunk(text, source_id, kept)
+    if source_id:
+        kept.setdefault("source_id", source_id)
+    return TextChunk(text, chunk_id(text, stable_source(kept) or stable_document), kept)
+
+
+def _document_of(document_id: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """The first stable name of the document; a random one where there is no other.
+
+    The whole path comes before the file name: folders of ``index.md`` are many documents.
+    """
+    named = [str(name) for name in (metadata.get("document_id"), document_id) if name]
+    places = [metadata.get(key) for key in ("file_path", "source", "url", "file_name")]
+    stable = [name for name in named if not is_random_id(name)]
+    stable += [place for place in places if isinstance(place, str) and place]
+    return next(iter(stable or named), None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
-from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, evaluate_search
+from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, check_cut_offs, evaluate_search
 from embedtune.grouping import connected_groups
 from embedtune.protocols import Embedder, Search
 from embedtune.resolve import as_embedder, record_of
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "ComparisonRow", "Verdict", "compare"]
 
 logger = logging.getLogger(__name__)
+
+_SIGNIFICANT = 0.05
 
 Verdict = Literal["ship", "do not ship: worse", "no difference within the margin", "cannot tell"]
 """What the interval of the primary metric says; see `compare`."""
@@ -88,9 +90,10 @@ def compare(
 ) -> Comparison:
     """Ask both models the same questions, over each way of searching.
 
-    The verdict is *ship* if the 95% interval of the difference in hit rate lies above 0, *do not ship: worse* if
-    below 0, *no difference within the margin* if inside the margin, else *cannot tell*. On questions that a model
-    has seen in training it is never *ship*.
+    The verdict is *ship* if the 95% interval of the difference in hit rate lies above 0 and the sign-flip test
+    agrees (p < 0.05: of a handful of documents the interval alone says too much), *do not ship: worse* if the
+    interval lies below 0, *no difference within the margin* if inside the margin, else *cannot tell*. On questions
+    that a model has seen in training it is never *ship*.
 
     Args:
         base: Model before, as for `evaluate`.
@@ -104,12 +107,14 @@ def compare(
         plugins: Where models and engines are looked up.
 
     Raises:
-        EvaluationError: If a query type is unknown, or given twice.
+        EvaluationError: If a query type is unknown or given twice, or ``top_k`` is below 1.
         BackendNotFoundError: If an engine is needed and none is installed.
     """
+    check_cut_offs(top_k)
     backend = _engine_for(query_types, engine, plugins)
-    models = [EmbedOnce(as_embedder(model, plugins)) for model in (base, tuned)]
-    records = [record_of(as_embedder(model, plugins)) for model in (base, tuned)]
+    embedders = [as_embedder(model, plugins) for model in (base, tuned)]
+    models = [EmbedOnce(embedder) for embedder in embedders]
+    records = [record_of(embedder) for embedder in embedders]
     searches = [_searches(model, dataset, query_types, backend) for model in models]
     evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
     for query_type in query_types:
@@ -168,7 +173,7 @@ def _verdict(row: ComparisonRow, margin: float, n_seen: int, n_queries: int, n_c
         return "do not ship: worse", figures
     if n_seen:
         return "cannot tell", f"{n_seen} of {n_queries} questions were seen in training or selection; {figures}"
-    if row.low > 0:
+    if row.low > 0 and row.p < _SIGNIFICANT:
         return "ship", figures
     if -margin <= row.low and row.high <= margin:
         return "no difference within the margin", figures

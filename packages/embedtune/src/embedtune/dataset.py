@@ -127,7 +127,7 @@ class QADataset:
 
         Args:
             nodes: Chunks, or what converts to them.
-            llm: A `BaseLLM`, a reference such as ``"openai:gpt-4.1-mini"``, or a framework's LLM.
+            llm: A `BaseLLM`, a reference such as ``"openai:gpt-6-luna"``, or a framework's LLM.
             qa_generate_prompt_tmpl: Must hold ``{context_str}`` and ``{num_questions_per_chunk}``; other
                 braces stay as they are.
             num_questions_per_chunk: Questions asked for, at least 1.

@@ -1,6 +1,7 @@
 """The checks of a data set where it enters, so that no id dangles deep in a training run."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,11 @@ def checked_fields(dataset: "QADataset") -> dict[str, Any]:
     """The fields of a data set, checked and copied."""
     queries = _texts("queries", dataset.queries)
     corpus = _texts("corpus", dataset.corpus)
-    relevant = {query: _id_list(query, chunks) for query, chunks in dict(dataset.relevant_docs).items()}
+    if not isinstance(dataset.relevant_docs, Mapping):
+        raise DatasetError(
+            f"QADataset.relevant_docs must map query ids to chunk ids; got {type(dataset.relevant_docs).__name__}."
+        )
+    relevant = {query: _id_list(query, chunks) for query, chunks in dataset.relevant_docs.items()}
     _check_ids(queries, corpus, relevant)
     _check_blank(queries, corpus, relevant)
     blank = [chunk for chunk, text in corpus.items() if not text.strip()]
@@ -94,7 +99,7 @@ def _grades(grades: Mapping[str, Mapping[str, float]], relevant: dict[str, list[
     checked: dict[str, dict[str, float]] = {}
     for query, by_chunk in grades.items():
         for chunk, grade in by_chunk.items():
-            if chunk not in relevant.get(query, ()) or not grade > 0:
+            if chunk not in relevant.get(query, ()) or not 0 < grade < math.inf:
                 raise DatasetError(
                     f"The grade {grade!r} of chunk {chunk!r} for query {query!r} must be above 0, and the chunk must "
                     "stand in relevant_docs; leave out what is not relevant."

@@ -26,7 +26,7 @@ DEFAULT_CUT_OFFS = (1, 3, 5, 10)
 """Cut-off ranks at which metrics are given, beside ``top_k``."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # arrays have no single answer to ==
 class Evaluation(Sequence[dict[str, Any]]):
     """One row per query, and the metrics over all of them.
 
@@ -110,8 +110,7 @@ def evaluate(
     >>> evaluate(HashEmbedder(), tiny_dataset(), top_k=1).hit_rate
     1.0
     """
-    if top_k < 1 or any(k < 1 for k in cut_offs):
-        raise EvaluationError(f"top_k and cut_offs must be at least 1; got top_k={top_k}, cut_offs={tuple(cut_offs)}.")
+    check_cut_offs(top_k, cut_offs)
     search, record = as_search(model_or_search, dataset.corpus, plugins)
     evaluation = evaluate_search(search, dataset, top_k, cut_offs=cut_offs, record=record)
     if evaluation.n_seen:
@@ -121,6 +120,16 @@ def evaluate(
             len(evaluation),
         )
     return evaluation
+
+
+def check_cut_offs(top_k: int, cut_offs: Sequence[int] = ()) -> None:
+    """Refuse a cut-off below 1 before anything is loaded.
+
+    Raises:
+        EvaluationError: If one is.
+    """
+    if top_k < 1 or any(k < 1 for k in cut_offs):
+        raise EvaluationError(f"top_k and cut_offs must be at least 1; got top_k={top_k}, cut_offs={tuple(cut_offs)}.")
 
 
 def evaluate_search(
@@ -140,7 +149,8 @@ def evaluate_search(
         cut_offs: Further cut-offs.
         record: What the model says it has seen.
     """
-    depth = max(top_k, *cut_offs)
+    check_cut_offs(top_k, cut_offs)
+    depth = max([top_k, *cut_offs])
     texts = list(dataset.queries.values())
     found, failures = _search_all(search, texts, depth, _most_copies(dataset))
     first_id = _first_ids(dataset)
@@ -150,27 +160,28 @@ def evaluate_search(
     rows: list[dict[str, Any]] = []
     all_ranks: list[list[float]] = []
     all_grades: list[list[float]] = []
-    for (query, text), ids in zip(dataset.queries.items(), found, strict=True):
+    for query, ids in zip(dataset.queries, found, strict=True):
         grades = _grades_by_text(dataset, query, first_id)
         ranking = list(dict.fromkeys(first_id.get(chunk, chunk) for chunk in ids))[:depth]
         ranks = relevant_ranks(ranking, grades)
         all_ranks.append(ranks)
         all_grades.append(list(grades.values()))
         rank = int(min(ranks)) if min(ranks) <= depth else None
-        rows.append(
-            {
-                "query_id": query,
-                "query": text,
-                "expected": list(dataset.relevant_docs[query]),
-                "retrieved": ranking[:top_k],
-                "rank": rank,
-                "is_hit": rank is not None and rank <= top_k,
-                "seen": query in seen,
-            }
-        )
+        rows.append(_row(dataset, query, ranking, rank, top_k) | {"seen": query in seen})
     values = per_query(all_ranks, all_grades, metric_names([*cut_offs, top_k]))
     ids = list(dataset.queries)
     return Evaluation(tuple(rows), values, top_k, tuple(ids[index] for index in sorted(failures)))
+
+
+def _row(dataset: QADataset, query: str, ranking: list[str], rank: int | None, top_k: int) -> dict[str, Any]:
+    return {
+        "query_id": query,
+        "query": dataset.queries[query],
+        "expected": list(dataset.relevant_docs[query]),
+        "retrieved": ranking[:top_k],
+        "rank": rank,
+        "is_hit": rank is not None and rank <= top_k,
+    }
 
 
 def _first_ids(dataset: QADataset) -> dict[str, str]:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from embedtune.errors import ModelFolderError
 
@@ -62,9 +63,7 @@ def claim_target(target: Path, *, keep: bool = False) -> Iterator[Path]:
         ModelFolderError: If another process is writing the same target.
     """
     heal(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(target)
-    partial.mkdir(exist_ok=True)
     with _locked(partial, target):
         for leftover in partial.iterdir():
             if leftover.name != "lock" and not (keep and leftover.name not in {"new", COMPLETE}):
@@ -75,18 +74,42 @@ def claim_target(target: Path, *, keep: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(partial: Path, target: Path) -> Iterator[None]:
-    with open(partial / "lock", "a", encoding="utf-8") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                raise ModelFolderError(
-                    f"Another process is writing {str(target)!r} right now (it holds {str(partial / 'lock')!r}). "
-                    "Wait for it, or give another path."
-                ) from error
+    if fcntl is None:
+        partial.mkdir(parents=True, exist_ok=True)
         yield
+        return
+    with _open_lock(partial, target):
+        yield
+
+
+def _open_lock(partial: Path, target: Path) -> IO[str]:
+    """The lock file, held; made anew where a process that has just ended takes it away under our hands."""
+    while True:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(partial)
+        with contextlib.suppress(FileNotFoundError):
+            lock = open(partial / "lock", "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+            try:
+                _hold(lock, partial, target)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(partial / "lock")):
+                    return lock
+            except BaseException:
+                lock.close()
+                raise
+            lock.close()
+
+
+def _hold(lock: IO[str], partial: Path, target: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        raise ModelFolderError(
+            f"Another process is writing {str(target)!r} right now (it holds {str(partial / 'lock')!r}). "
+            "Wait for it, or give another path."
+        ) from error
 
 
 def swap_in(target: Path) -> None:
@@ -97,7 +120,8 @@ def swap_in(target: Path) -> None:
 
 def _finish_swap(target: Path) -> None:
     partial, new, old = partial_of(target), _new_of(target), _old_of(target)
-    if (partial / COMPLETE).exists() and new.exists():
+    complete = (partial / COMPLETE).exists()
+    if complete and new.exists():
         if target.exists():
             if old.exists():
                 _remove(old)
@@ -105,22 +129,27 @@ def _finish_swap(target: Path) -> None:
         os.rename(new, target)
     elif not target.exists() and old.exists():
         os.rename(old, target)
-    if (partial / COMPLETE).exists():
-        remove_partial(target)
     if old.exists() and target.exists():
         _remove(old)
+    # Last: with it goes the lock, and another process may begin.
+    if complete or {entry.name for entry in partial.iterdir()} <= {"lock"}:
+        remove_partial(target)
 
 
 def remove_partial(target: Path) -> None:
     """Remove what an interrupted run left beside the target; resuming is not possible afterwards."""
     partial = partial_of(target)
-    # The mark goes last: without it a half-removed folder would look like a run that can be resumed.
-    last = {COMPLETE, "lock"}
-    for entry in partial.iterdir() if partial.is_dir() else ():
-        if entry.name not in last:
+    if not partial.is_dir():
+        return
+    for entry in list(partial.iterdir()):
+        if entry.name not in {COMPLETE, "lock"}:
             _remove(entry)
-    if partial.is_dir():
-        _remove(partial)
+    # The mark goes late: without it a half-removed folder would look like a run that can be resumed. Once the
+    # lock is gone the folder may be another process's, which has made its own lock in it: then it stays.
+    (partial / COMPLETE).unlink(missing_ok=True)
+    (partial / "lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        partial.rmdir()
 
 
 def heal(target: Path) -> None:
@@ -128,16 +157,15 @@ def heal(target: Path) -> None:
 
     An unfinished partial folder stays: a run with ``resume=True`` goes on from it.
     """
-    target = Path(target)
+    target = Path(target).expanduser().absolute()
+    if not target.name:  # a drive or the root, which nobody writes as a whole
+        return
     partial = partial_of(target)
     if not (_old_of(target).exists() or (partial / COMPLETE).exists()):
         return
     with contextlib.suppress(ModelFolderError):  # a living process is in the middle of its own swap
-        partial.mkdir(exist_ok=True)
         with _locked(partial, target):
             _finish_swap(target)
-            if partial.exists() and {entry.name for entry in partial.iterdir()} <= {"lock"}:
-                remove_partial(target)
         logger.warning("completed an interrupted write of %s", target)
 
 
@@ -153,9 +181,9 @@ def replace_folder(target: Path, owns: Callable[[Path], bool]) -> Iterator[Path]
         ModelFolderError: If the target holds something that is not ours.
     """
     target = Path(target).expanduser().absolute()
-    check_target(target, owns)
     with claim_target(target) as partial:
         try:
+            check_target(target, owns)
             yield partial / "new"
         except BaseException:
             remove_partial(target)

@@ -21,17 +21,20 @@ __all__ = ["parse_questions", "write_questions"]
 
 logger = logging.getLogger(__name__)
 
-_REASONING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+# Up to the last closing tag (some servers cut the opening one off), or from an opening tag that is never closed.
+_REASONING = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE)
 _MARKER = re.compile(
-    r"^\s*(?:[-*\u2022>#]+\s+|\(?\d{1,3}[.):]\s*|\**\s*(?:Q|question|query|frage)\s*\d*\s*[:.)]\s*)+", re.IGNORECASE
+    r"^\s*(?:[-*\u2022>#]+\s+|\**\(?\d{1,2}[.):](?!\d)\s*|\**\s*(?:Q|question|query|frage)\s*\d*\s*[:.)]\s*)+",
+    re.IGNORECASE,
 )
 _QUOTES = "\"'`*\u201c\u201d\u201e\u00ab\u00bb"
 _QUESTION_MARKS = ("?", "\uff1f", "\u061f", "\u037e")
-_MIN_CHARACTERS = 8
+_MIN_BYTES = 8
+"""In UTF-8: "Why?" is too short to be searched for, and a question in Chinese of five characters is not."""
 
 
 def parse_questions(answer: str, at_most: int) -> list[str]:
-    """The questions in an answer: without numbering, bullets, quotes, preamble, fences or repeats.
+    r"""The questions in an answer: without numbering, bullets, quotes, preamble, fences or repeats.
 
     A line counts as a question if it ends in a question mark; where no line does, lines under a marker
     (``1.``, ``-``, ``Q1:``) do, for search queries that are no sentences.
@@ -40,7 +43,7 @@ def parse_questions(answer: str, at_most: int) -> list[str]:
         answer: The model's message.
         at_most: How many are kept, in the order given.
 
-    >>> parse_questions("Here are 2 questions:\\n1. What is Lance?\\n2) **How is it stored?**", 2)
+    >>> parse_questions("Here are 2 questions:\n1. What is Lance?\n2) **How is it stored?**", 2)
     ['What is Lance?', 'How is it stored?']
     """
     lines = [line.strip() for line in _REASONING.sub("", answer).splitlines()]
@@ -48,8 +51,11 @@ def parse_questions(answer: str, at_most: int) -> list[str]:
     cleaned = [(bool(_MARKER.match(line)), _MARKER.sub("", line).strip().strip(_QUOTES).strip()) for line in lines]
     asked = [text for _, text in cleaned if text.endswith(_QUESTION_MARKS)]
     marked = [text for is_marked, text in cleaned if is_marked and not text.endswith(":")]
-    kept = {text.casefold(): text for text in reversed(asked or marked) if len(text) >= _MIN_CHARACTERS}
-    return list(reversed(kept.values()))[:at_most]
+    kept: dict[str, str] = {}
+    for text in asked or marked:
+        if len(text.encode("utf-8", "surrogatepass")) >= _MIN_BYTES:
+            kept.setdefault(text.casefold(), text)
+    return list(kept.values())[:at_most]
 
 
 def write_questions(
@@ -104,7 +110,7 @@ def _as_llm(llm: object, plugins: "PluginManager | None") -> BaseLLM:
     if writer is None:
         raise GenerationError(
             f"A {type(llm).__module__}.{type(llm).__name__} is no LLM that an installed plugin knows. Give a "
-            'subclass of embedtune.BaseLLM, or a reference such as "openai:gpt-4.1-mini".'
+            'subclass of embedtune.BaseLLM, or a reference such as "openai:gpt-6-luna".'
         )
     return writer
 

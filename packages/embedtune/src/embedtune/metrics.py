@@ -204,6 +204,8 @@ def _mean(
         raise ValueError(f"{empty} of {len(relevant)} queries have no relevant chunk; drop them.")
     ordered = [sorted(chunks) for chunks in relevant]
     by_query = grades if grades is not None else [{}] * len(relevant)
+    if len(by_query) != len(relevant) or any(not grade > 0 for given in by_query for grade in given.values()):
+        raise ValueError("grades must be one mapping per query, with values above 0; leave out what is not relevant.")
     graded = [[given.get(c, 1.0) for c in chunks] for chunks, given in zip(ordered, by_query, strict=True)]
     ranks = [relevant_ranks(ranking, chunks) for ranking, chunks in zip(ranked_ids, ordered, strict=True)]
     return float(per_query(ranks, graded, [f"{name}@{k}"])[f"{name}@{k}"].mean())

@@ -24,9 +24,12 @@ def checked_vectors(vectors: object, n_texts: int, name: str) -> Vectors:
     """Vectors as float32 of shape (n, d).
 
     Raises:
-        EmbeddingError: If the shape is another, or a value is not finite.
+        EmbeddingError: If the shape is another, or a value is no finite number.
     """
-    array = np.asarray(vectors, dtype=np.float32)
+    try:
+        array = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(f"Embedder {name!r} did not return numbers in rows of one length: {error}") from error
     if n_texts == 0 and array.size == 0:
         return array.reshape(0, array.shape[1] if array.ndim == 2 else 0)
     if array.ndim != 2 or array.shape[0] != n_texts or array.shape[1] == 0:
@@ -119,7 +122,8 @@ class ExactSearch:
         vectors = self._prepared(self._embedder.embed_queries(list(queries)), len(queries))
         if queries and vectors.shape[1] != self._documents.shape[1]:
             raise EmbeddingError(
-                f"Queries have {vectors.shape[1]} dimensions, chunks {self._documents.shape[1]}: two models are mixed up."
+                f"Queries have {vectors.shape[1]} dimensions, chunks {self._documents.shape[1]}: "
+                "two models are mixed up."
             )
         rows = max(_BLOCK_SCORES // max(len(self._ids), 1), 1)
         found: list[list[str]] = []
@@ -132,6 +136,8 @@ class ExactSearch:
 def top_k(scores: Vectors, k: int) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
     """Columns of the ``k`` largest scores of each row, best first; of equal scores the lower column."""
     k = min(k, scores.shape[1])
+    if k < 1:
+        return [np.empty(0, dtype=np.intp)] * len(scores)
     best = []
     for row in scores:
         threshold = np.partition(row, len(row) - k)[len(row) - k]

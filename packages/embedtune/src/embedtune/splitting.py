@@ -91,15 +91,15 @@ def split_dataset(dataset: QADataset, *, val: float, test: float, seed: int, by:
         raise DatasetError(f"by must be 'document' or 'chunk'; got {by!r}.")
     near = near_duplicate_groups(dataset.corpus)
     groups = connected_groups(dataset, by_document=by == "document", chunk_groups=near, by_query_text=True)
-    test_queries, rest = _draw(groups, round(test * len(dataset)), seed)
-    val_queries, rest = _draw(rest, round(val * len(dataset)), seed + 1)
+    test_queries, rest = _draw(groups, _n_queries(test, dataset), seed)
+    val_queries, rest = _draw(rest, _n_queries(val, dataset), seed + 1)
     train_queries = [query for group in rest for query in group.queries]
     for name, share, queries in (("test", test, test_queries), ("val", val, val_queries), ("train", 1, train_queries)):
         if share and not queries:
             largest = max(len(group.queries) for group in groups)
             raise DatasetError(
-                f"Cannot split {len(dataset)} queries into train, val={val} and test={test}: nothing is left for {name}, "
-                f"since they form {len(groups)} connected groups (the largest holds {largest} queries). "
+                f"Cannot split {len(dataset)} queries into train, val={val} and test={test}: nothing is left for "
+                f"{name}, since they form {len(groups)} connected groups (the largest holds {largest} queries). "
                 + ("Split with by='chunk', or give more documents." if by == "document" else "Give more chunks.")
             )
     taken = {chunk for group in groups if set(group.queries) & {*test_queries, *val_queries} for chunk in group.chunks}
@@ -111,6 +111,11 @@ def split_dataset(dataset: QADataset, *, val: float, test: float, seed: int, by:
     )
 
 
+def _n_queries(share: float, dataset: QADataset) -> int:
+    """The share in queries; at least one where there is a share at all."""
+    return max(round(share * len(dataset)), 1) if share else 0
+
+
 def _draw(groups: Sequence[Group], n_queries: int, seed: int) -> tuple[list[str], list[Group]]:
     """Draw groups by seed until ``n_queries`` are reached; one that would overshoot stays behind."""
     order = sorted(groups, key=lambda group: min(group.queries))
@@ -118,7 +123,7 @@ def _draw(groups: Sequence[Group], n_queries: int, seed: int) -> tuple[list[str]
     drawn: list[str] = []
     rest: list[Group] = []
     for group in order:
-        if n_queries and len(drawn) + len(group.queries) <= max(n_queries, 1):
+        if n_queries and len(drawn) + len(group.queries) <= n_queries:
             drawn += group.queries
         else:
             rest.append(group)

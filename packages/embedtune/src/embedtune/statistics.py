@@ -59,7 +59,7 @@ def paired_difference(
             f"Got {len(differences)} differences and {len(clusters)} clusters; give one each, at least one."
         )
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(index, weights=differences)
+    sums = np.bincount(index, weights=differences).astype(np.float64)
     sizes = np.bincount(index).astype(np.float64)
     rng = np.random.default_rng(seed)
     n = len(sums)

@@ -7,9 +7,9 @@ __all__ = ["fold", "text_hash"]
 
 
 def text_hash(text: str) -> str:
-    """16 hex digits that depend on the NFC form of ``text`` alone.
+    r"""16 hex digits that depend on the NFC form of ``text`` alone.
 
-    >>> text_hash("Zu\\u0308rich") == text_hash("Z\\u00fcrich")
+    >>> text_hash("Zu\u0308rich") == text_hash("Z\u00fcrich")
     True
     """
     normal = unicodedata.normalize("NFC", text)
@@ -17,9 +17,9 @@ def text_hash(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Compatibility form, case-folded, runs of white space as one: texts that differ in nothing else are equal.
+    r"""Compatibility form, case-folded, runs of white space as one: texts that differ in nothing else are equal.
 
-    >>> fold("  Straße\\n 1 ") == fold("STRASSE 1")
+    >>> fold("  Straße\n 1 ") == fold("STRASSE 1")
     True
     """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

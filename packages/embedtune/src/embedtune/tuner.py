@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from embedtune.dataset import QADataset
 from embedtune.errors import TuningError
-from embedtune.folders import check_target, claim_target, heal
+from embedtune.folders import check_target, claim_target, heal, replace_file
 from embedtune.records import ModelRecord, is_model_folder
-from embedtune.validation import ValidationPlan, plan_validation
+from embedtune.validation import ValidationPlan, check_independent, plan_validation
 
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
@@ -108,7 +109,7 @@ class BaseEmbeddingTuner(ABC):
     ) -> None:
         if path is None:
             raise TuningError("Give path=...: the folder that the tuned model is written to.")
-        if epochs < 1 or int(epochs) != epochs:
+        if not isinstance(epochs, int | float) or not 1 <= epochs < math.inf or int(epochs) != epochs:
             raise TuningError(f"epochs must be a whole number of at least 1; got {epochs!r}.")
         n_pairs = sum(map(len, trainset.relevant_docs.values()))
         if n_pairs < 2:
@@ -122,6 +123,8 @@ class BaseEmbeddingTuner(ABC):
         self.resume = resume
         self.plugins = plugins
         self.options = self._checked_options(options)
+        if valset is not None:
+            check_independent(trainset, valset)
         heal(self.path)
         check_target(self.path, is_model_folder)
 
@@ -129,7 +132,7 @@ class BaseEmbeddingTuner(ABC):
     def finetune(self) -> None:
         """Train, write the model folder, and set ``self.result``."""
 
-    def helper(self) -> None:
+    def helper(self) -> None:  # noqa: B027 - a hook that may stay empty
         """A hook for subclasses, called by nobody in core."""
 
     def plan(self, folds: int = 3) -> ValidationPlan:
@@ -156,14 +159,17 @@ class BaseEmbeddingTuner(ABC):
                         f"Cannot resume at {str(self.path)!r}: the interrupted run differs in {', '.join(differing)}. "
                         "Give the same arguments, or resume=False to begin anew."
                     )
-            file.write_text(json.dumps(described), encoding="utf-8")
+            else:
+                with replace_file(file) as note:  # half a note could never be resumed from
+                    note.write_text(json.dumps(described), encoding="utf-8")
             yield partial
 
     def _checked_options(self, options: Mapping[str, object]) -> Any:
         known = [field.name for field in dataclasses.fields(self.Options)]
         if unknown := [name for name in options if name not in known]:
             raise TuningError(
-                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. Options: {', '.join(known) or 'none'}."
+                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. "
+                f"Options: {', '.join(known) or 'none'}."
             )
         return self.Options(**options)
 

@@ -10,7 +10,7 @@ from embedtune.grouping import Group, connected_groups
 from embedtune.near_duplicates import near_duplicate_groups
 from embedtune.splitting import leaks
 
-__all__ = ["MIN_VALIDATION_QUERIES", "ValidationPlan", "plan_validation"]
+__all__ = ["MIN_VALIDATION_QUERIES", "ValidationPlan", "check_independent", "plan_validation"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +52,7 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         TuningError: If the validation set leaks, or there is too little to hold anything back.
     """
     if valset is not None:
-        if report := leaks(trainset, valset):
-            raise TuningError(
-                f"The validation set is not independent of the training set: {report}. It would choose the "
-                "checkpoint that remembers best. Make both with QADataset.split(), or leave valset out."
-            )
+        check_independent(trainset, valset)
         return ValidationPlan(trainset, ((trainset, valset),))
     groups = _groups(trainset)
     if folds < 2 or len(trainset) * CARVED_SHARE >= MIN_VALIDATION_QUERIES:
@@ -74,6 +70,19 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
     return ValidationPlan(trainset, tuple(_fold(trainset, part) for part in _parts(groups, n_folds, seed)))
 
 
+def check_independent(trainset: QADataset, valset: QADataset) -> None:
+    """Refuse a validation set that shares queries or relevant chunks with the training set.
+
+    Raises:
+        TuningError: If it does; the message says what is shared.
+    """
+    if report := leaks(trainset, valset):
+        raise TuningError(
+            f"The validation set is not independent of the training set: {report}. It would choose the "
+            "checkpoint that remembers best. Make both with QADataset.split(), or leave valset out."
+        )
+
+
 def _groups(trainset: QADataset) -> list[Group]:
     """Groups by document; of a single document, by chunk."""
     near = near_duplicate_groups(trainset.corpus)
@@ -82,8 +91,8 @@ def _groups(trainset: QADataset) -> list[Group]:
         groups = connected_groups(trainset, by_document=False, chunk_groups=near, by_query_text=True)
     if len(groups) < 2:
         raise TuningError(
-            f"{len(trainset)} queries on {len(trainset.corpus)} chunks form one connected group: nothing can be held back to "
-            "see whether training helps. Give queries on at least 2 different chunks, or a valset."
+            f"{len(trainset)} queries on {len(trainset.corpus)} chunks form one connected group: nothing can be held "
+            "back to see whether training helps. Give queries on at least 2 different chunks, or a valset."
         )
     return groups
 

@@ -40,7 +40,11 @@ def load_dataset(
     heal(path)
     if not path.exists():
         raise DatasetError(f"There is no data set at {str(path)!r}. Give the path that QADataset.save wrote.")
-    return _layout(path, format, plugins).load(path, split)
+    layout = _layout(path, format, plugins)
+    try:
+        return layout.load(path, split)
+    except (OSError, UnicodeError) as error:
+        raise DatasetError(f"{str(path)!r} cannot be read as {layout.name!r}: {error}") from error
 
 
 def _layout(path: Path, format: str | None, plugins: "PluginManager | None") -> "DatasetFormat":

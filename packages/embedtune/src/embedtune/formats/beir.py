@@ -14,7 +14,7 @@ from typing import Any
 from embedtune.dataset import QADataset
 from embedtune.errors import DatasetError
 
-__all__ = ["is_beir", "load_beir", "save_beir"]
+__all__ = ["is_beir", "is_our_beir", "load_beir", "save_beir"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,21 @@ def is_beir(path: Path) -> bool:
     return (path / "corpus.jsonl").is_file()
 
 
+def is_our_beir(folder: Path) -> bool:
+    """Whether a folder holds no more than `save_beir` writes: replacing it loses no other split and no README."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    return is_beir(folder) and names <= {"corpus.jsonl", "queries.jsonl", "qrels", f"qrels/{_DEFAULT_SPLIT}.tsv"}
+
+
 def save_beir(dataset: QADataset, folder: Path) -> None:
-    """Write the folder, all queries as the split ``test``."""
+    """Write the folder, all queries as the split ``test``.
+
+    Raises:
+        DatasetError: If an id holds a tab or a line break, which the judgments cannot carry.
+    """
+    ids = (*dataset.queries, *dataset.corpus)
+    if unfit := next((name for name in ids if any(mark in name for mark in "\t\n\r")), None):
+        raise DatasetError(f"BEIR's judgments cannot hold the id {unfit!r}: it has a tab or a line break.")
     with open(folder / "corpus.jsonl", "w", encoding="utf-8") as file:
         for chunk, text in dataset.corpus.items():
             row = {"_id": chunk, "title": "", "text": text, "metadata": dict(dataset.metadata.get(chunk, {}))}
@@ -39,11 +52,12 @@ def save_beir(dataset: QADataset, folder: Path) -> None:
             file.write(json.dumps({"_id": query, "text": text, "metadata": style}, ensure_ascii=False) + "\n")
     (folder / "qrels").mkdir()
     with open(folder / "qrels" / f"{_DEFAULT_SPLIT}.tsv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(_HEADER)
+        file.write("\t".join(_HEADER) + "\n")
         for query, chunks in dataset.relevant_docs.items():
             for chunk in chunks:
-                writer.writerow([query, chunk, f"{dataset.grades.get(query, {}).get(chunk, 1):g}"])
+                grade = float(dataset.grades.get(query, {}).get(chunk, 1))
+                # No quotes around ids: readers of this file know none.
+                file.write(f"{query}\t{chunk}\t{int(grade) if grade.is_integer() else grade}\n")
 
 
 def load_beir(folder: Path, split: str | None = None) -> QADataset:
@@ -64,19 +78,24 @@ def load_beir(folder: Path, split: str | None = None) -> QADataset:
     for line, row in _rows(folder / "corpus.jsonl"):
         text = f"{row.get('title') or ''}\n{row.get('text') or ''}".strip()
         _put(corpus, row, text, folder / "corpus.jsonl", line)
-        if row.get("metadata"):
-            metadata[row["_id"]] = row["metadata"]
+        if known := _metadata(row):
+            metadata[row["_id"]] = known
     queries: dict[str, str] = {}
     styles: dict[str, str] = {}
     for line, row in _rows(folder / "queries.jsonl"):
         if row["_id"] in grades:
             _put(queries, row, str(row.get("text") or ""), folder / "queries.jsonl", line)
-            if (row.get("metadata") or {}).get("style"):
-                styles[row["_id"]] = row["metadata"]["style"]
+            if style := _metadata(row).get("style"):
+                styles[row["_id"]] = style
     graded = {q: by_chunk for q, by_chunk in grades.items() if any(grade != 1 for grade in by_chunk.values())}
     return QADataset(
         queries, corpus, {query: list(chunks) for query, chunks in grades.items()}, metadata, styles, graded
     )
+
+
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+    found = row.get("metadata")
+    return found if isinstance(found, dict) else {}
 
 
 def _put(texts: dict[str, str], row: dict[str, Any], text: str, path: Path, line: int) -> None:

@@ -6,6 +6,7 @@ of the texts.
 """
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from embedtune.chunks import chunk_id
@@ -49,7 +50,8 @@ def load_csv(path: Path, split: str | None = None) -> QADataset:
     """Read the table.
 
     Raises:
-        DatasetError: If a column is missing, or an id stands with two texts; named with its line.
+        DatasetError: If a column is missing, a line has too many cells, or an id stands with two texts; named with
+            its line.
     """
     csv.field_size_limit(_LARGEST_FIELD)
     queries: dict[str, str] = {}
@@ -64,7 +66,7 @@ def load_csv(path: Path, split: str | None = None) -> QADataset:
             raise DatasetError(
                 f"{path.name} has no column {' and '.join(map(repr, sorted(missing)))}; columns: {reader.fieldnames}."
             )
-        for row in reader:
+        for row in _rows(reader, path):
             text, question = row["chunk"] or "", row["query"] or ""
             chunk = row.get("chunk_id") or chunk_id(text)
             _put(corpus, chunk, text, path, reader.line_num)
@@ -80,6 +82,15 @@ def load_csv(path: Path, split: str | None = None) -> QADataset:
             if row.get("grade"):
                 grades.setdefault(query, {})[chunk] = _number(row["grade"], path, reader.line_num)
     return QADataset(queries, corpus, relevant, metadata, styles, grades)
+
+
+def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
+    for row in reader:
+        if None in row:
+            raise DatasetError(
+                f"{path.name}, line {reader.line_num}: more cells than columns; put texts with commas in quotes."
+            )
+        yield row
 
 
 def _put(texts: dict[str, str], key: str, text: str, path: Path, line: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from embedtune.formats.beir import is_beir, load_beir, save_beir
+from embedtune.formats.beir import is_beir, is_our_beir, load_beir, save_beir
 from embedtune.formats.llama_index_json import load_json, save_json
 from embedtune.formats.pairs_csv import load_csv, save_csv
 from embedtune.plugins.backends import DatasetFormat
@@ -27,7 +27,7 @@ def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
         save=save_beir,
         load=load_beir,
         is_folder=True,
-        owns=is_beir,
+        owns=is_our_beir,
         summary="corpus.jsonl, queries.jsonl, qrels/",
     )
     yield DatasetFormat(

@@ -75,15 +75,15 @@ class PluginManager(PluginRegistry):
             PluginLoadError: If its plugin is broken.
             PluginConflictError: If two plugins offer it.
         """
-        return self._one("embedtune_tuners", name, "tuner")
+        return cast(TunerBackend, self._one("embedtune_tuners", name, "tuner"))
 
     def dataset_format(self, name: str) -> DatasetFormat:
         """The data-set layout of that name; errors as for `tuner`."""
-        return self._one("embedtune_dataset_formats", name, "dataset format")
+        return cast(DatasetFormat, self._one("embedtune_dataset_formats", name, "dataset format"))
 
     def search_engine(self, name: str) -> SearchBackend:
         """The search engine of that name; errors as for `tuner`."""
-        return self._one("embedtune_search_engines", name, "search engine")
+        return cast(SearchBackend, self._one("embedtune_search_engines", name, "search engine"))
 
     def embedder(self, ref: str, **options: object) -> Embedder:
         """Load an embedder by reference: ``backend:ref``, a folder, or a hub name.
@@ -92,15 +92,15 @@ class PluginManager(PluginRegistry):
             ModelNotFoundError: If the folder does not exist; raised before any framework is imported.
             BackendNotFoundError: If no plugin loads it.
         """
-        return self._by_reference("embedtune_embedders", ref, "embedder", options)
+        return cast(Embedder, self._by_reference("embedtune_embedders", ref, "embedder", options))
 
     def reranker(self, ref: str, **options: object) -> Reranker:
         """Load a reranker by reference; as `embedder`."""
-        return self._by_reference("embedtune_rerankers", ref, "reranker", options)
+        return cast(Reranker, self._by_reference("embedtune_rerankers", ref, "reranker", options))
 
     def llm(self, ref: str, **options: object) -> BaseLLM:
         """Load an LLM by reference; as `embedder`."""
-        return self._by_reference("embedtune_llms", ref, "LLM", options)
+        return cast(BaseLLM, self._by_reference("embedtune_llms", ref, "LLM", options))
 
     def _collect(self, hook: str) -> list[Any]:
         return [row for _, row in self.rows(hook)]
@@ -126,6 +126,8 @@ class PluginManager(PluginRegistry):
                 ) from info.error
         installed = ", ".join(repr(row.name) for row in rows) or "none"
         message = f"No {kind} named {name!r}. Installed {kind}s: {installed}."
+        if broken := ", ".join(str(info) for info in self.installed if info.error is not None):
+            message += f" Installed but broken: {broken}; `embedtune plugins` says why."
         if name in EXTRAS:
             message += f' Install it with: pip install "embedtune[{EXTRAS[name]}]"'
         raise BackendNotFoundError(message)
@@ -142,8 +144,17 @@ class PluginManager(PluginRegistry):
                 f"Say which one loads it: {found[0].name + ':' + ref!r}."
             )
         if not found:
-            self._raise_missing(rows, "sentence-transformers", kind)
+            self._raise_unmatched(rows, ref, kind)
         return found[0].load(parsed.ref, **options)
+
+    def _raise_unmatched(self, rows: Sequence[_Named], ref: str, kind: str) -> NoReturn:
+        installed = [row.name for row in rows]
+        if kind != "LLM" and "sentence-transformers" not in installed:
+            self._raise_missing(rows, "sentence-transformers", kind)
+        names = ", ".join(map(repr, installed)) or "none"
+        raise BackendNotFoundError(
+            f"No installed {kind} loads {ref!r}. Installed {kind}s: {names}. Say which with 'name:{ref}'."
+        )
 
     def as_embedder(self, thing: object) -> Embedder | None:
         """The object as an `Embedder`: itself, or what a plugin makes of it; None for a stranger."""

@@ -38,15 +38,16 @@ def parse_reference(text: str, backends: Iterable[str]) -> ModelReference:
     """
     prefix, colon, rest = text.partition(":")
     if colon and rest and prefix in set(backends):
-        return ModelReference(prefix, _folder_or_name(rest))
-    return ModelReference(None, _folder_or_name(text))
+        # What a named backend serves may well have slashes: "openai:accounts/acme/models/embed-1".
+        return ModelReference(prefix, _folder_or_name(rest, is_path=_is_clearly_a_path(rest)))
+    return ModelReference(None, _folder_or_name(text, is_path=_is_spelt_as_path(text)))
 
 
-def _folder_or_name(ref: str) -> str:
+def _folder_or_name(ref: str, *, is_path: bool) -> str:
     path = Path(ref).expanduser()
-    if ref and _is_spelt_as_path(ref):
+    if is_path:
         heal(path)
-        if not path.is_dir():
+        if not ref.strip() or not path.is_dir():
             raise ModelNotFoundError(
                 f"No model folder at {ref!r} (looked at {str(path.absolute())!r}). Give the folder that "
                 "tuning wrote, or a hub name such as 'sentence-transformers/all-MiniLM-L6-v2'."
@@ -54,9 +55,14 @@ def _folder_or_name(ref: str) -> str:
     return str(path.absolute()) if path.is_dir() else ref
 
 
+def _is_clearly_a_path(ref: str) -> bool:
+    """Empty, absolute, or with ``~``, ``.`` or a backslash."""
+    return not ref.strip() or ref.startswith(("~", ".", "/", os.sep)) or "\\" in ref
+
+
 def _is_spelt_as_path(ref: str) -> bool:
-    """Absolute, with ``~``, ``.`` or a backslash, deeper than owner/name, or inside a folder that exists."""
-    if ref.startswith(("~", ".", "/", os.sep)) or "\\" in ref or ref.endswith("/") or ref.count("/") > 1:
+    """Clearly, or deeper than owner/name, or inside a folder that exists."""
+    if _is_clearly_a_path(ref) or ref.endswith("/") or ref.count("/") > 1:
         return True
     parent, slash, _ = ref.partition("/")
     return bool(slash) and Path(parent).is_dir()

@@ -70,8 +70,10 @@ class PluginRegistry:
             pluggy.PluginValidationError: If it implements a hook that does not exist.
         """
         info = PluginInfo(name, distribution)
-        self._pluggy.register(plugin, name=str(info))
+        if str(info) in self._infos:
+            raise ValueError(f"A plugin {info} is there already.")
         try:
+            self._pluggy.register(plugin, name=str(info))
             self._pluggy.check_pending()
         except pluggy.PluginValidationError:
             self._pluggy.unregister(name=str(info))
@@ -80,6 +82,8 @@ class PluginRegistry:
 
     def _load(self, point: EntryPoint) -> None:
         info = PluginInfo(point.name, _distribution(point))
+        if str(info) in self._infos:
+            return  # the same distribution twice on sys.path, as after an editable install
         try:
             self.register(point.load(), info.name, info.distribution)
         except Exception as error:  # a broken plugin must not stop the others; it is raised when asked for
@@ -100,7 +104,7 @@ class PluginRegistry:
         for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
             info = self._infos[implementation.plugin_name]
             try:
-                rows += [(info, row) for row in implementation.function()]
+                rows += [(info, _named(row)) for row in implementation.function()]
             except Exception as error:  # as for one that does not load
                 self._mark_broken(info, error)
         return rows
@@ -116,9 +120,9 @@ class PluginRegistry:
         failure: tuple[PluginInfo, Exception] | None = None
         for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
             info = self._infos[implementation.plugin_name]
-            accepted = {key: more[key] for key in implementation.argnames if key in more}
+            arguments = {"thing": thing, **more}
             try:
-                claimed = implementation.function(thing, **accepted)
+                claimed = implementation.function(**{name: arguments[name] for name in implementation.argnames})
             except EmbedtuneError:
                 raise  # it knew the object and refuses it, with a message for the user
             except Exception as error:
@@ -144,6 +148,12 @@ class PluginRegistry:
                 implementation.function(event)
             except Exception:
                 logger.exception("plugin %s failed on a training event", implementation.plugin_name)
+
+
+def _named(row: object) -> object:
+    if not isinstance(getattr(row, "name", None), str):
+        raise TypeError(f"a row must have a name, as the classes of embedtune.plugins have; got {row!r:.80}")
+    return row
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -45,7 +45,7 @@ class HashEmbedder:
         for word in text.casefold().replace("?", " ").replace(".", " ").split():
             seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
             directions = directions + np.random.default_rng(seed).standard_normal(self.dim, dtype=np.float32)
-        return directions[0]
+        return np.asarray(directions[0], dtype=np.float32)
 
 
 class WordSearch:

@@ -1,0 +1,46 @@
+"""LanceDB for embedtune: functions that finetune and evaluate, tables that use the model's prompts, search.
+
+Nothing here imports lancedb until a name is asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedtune_lancedb.embedder import FunctionEmbedder
+    from embedtune_lancedb.engine import LanceEngine
+    from embedtune_lancedb.registry import Registration, TunableRegistry, get_registry, register
+    from embedtune_lancedb.tables import TunedTable, open_table
+
+__all__ = [
+    "FunctionEmbedder",
+    "LanceEngine",
+    "Registration",
+    "TunableRegistry",
+    "TunedTable",
+    "get_registry",
+    "open_table",
+    "register",
+]
+
+_MODULES = {
+    "FunctionEmbedder": "embedder",
+    "LanceEngine": "engine",
+    "Registration": "registry",
+    "TunableRegistry": "registry",
+    "TunedTable": "tables",
+    "get_registry": "registry",
+    "open_table": "tables",
+    "register": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,160 @@
+"""What embedtune adds to LanceDB's embedding functions: `finetune`, `evaluate`, and errors that come early."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lancedb.embeddings import EmbeddingFunction, OpenAIEmbeddings
+
+import embedtune
+from embedtune import EmbeddingError, Evaluation, QADataset, TuneResult, TuningError
+from embedtune.evaluation import DEFAULT_CUT_OFFS
+from embedtune_lancedb.embedder import HOSTED_ALIASES, alias_of, as_text_embedder, reason_for_none, with_retries
+
+if TYPE_CHECKING:
+    from embedtune import PluginManager
+
+__all__ = ["TUNABLE_ALIAS", "TunableFunction", "TunableOpenAI"]
+
+TUNABLE_ALIAS = "sentence-transformers"
+"""The alias whose functions can be tuned."""
+
+
+class TunableFunction(EmbeddingFunction):
+    """Mixed into LanceDB's own class of an alias; fields, alias and vectors stay LanceDB's."""
+
+    @classmethod
+    def create(cls, **kwargs: Any) -> EmbeddingFunction:
+        """Make a function, as LanceDB's ``create``, which takes any keyword and drops those it does not know.
+
+        Args:
+            kwargs: Fields of the function, such as ``name``.
+
+        Raises:
+            EmbeddingError: If a keyword is no field; the message names the fields.
+        """
+        fields = sorted(cls.model_fields)
+        if unknown := [name for name in kwargs if name not in cls.model_fields]:
+            raise EmbeddingError(
+                f"The embedding function {_alias(cls)!r} has no field {', '.join(map(repr, unknown))}. "
+                f"Fields: {', '.join(fields)}."
+            )
+        made: EmbeddingFunction = super().create(**kwargs)
+        return made
+
+    def finetune(
+        self,
+        trainset: QADataset,
+        valset: QADataset | None = None,
+        path: str | Path | None = None,
+        epochs: int = 1,
+        **options: Any,
+    ) -> TuneResult:
+        """Tune a copy of the model; this function stays as it is.
+
+        Args:
+            trainset: Pairs to train on.
+            valset: Chooses the checkpoint; carved from ``trainset``, or replaced by cross-validation, if None.
+            path: The model folder to write; give it as ``name`` to ``create`` afterwards.
+            epochs: Passes over the pairs.
+            options: As for `embedtune.tune`.
+
+        Raises:
+            TuningError: If this kind of function cannot be tuned, or as for `embedtune.tune`.
+        """
+        raise TuningError(
+            f"The embedding function {alias_of(self)!r} cannot be tuned: {_why_not(self)} "
+            f"What can: get_registry().get({TUNABLE_ALIAS!r}).create(name=...) with the name of an open model or a folder."
+        )
+
+    def evaluate(
+        self,
+        dataset: QADataset,
+        top_k: int = 5,
+        *,
+        cut_offs: Sequence[int] = DEFAULT_CUT_OFFS,
+        plugins: "PluginManager | None" = None,
+    ) -> Evaluation:
+        """Search every query exactly over the corpus, with the vectors that this function makes.
+
+        Args:
+            dataset: Queries, chunks and relevance.
+            top_k: Cut-off of ``is_hit``.
+            cut_offs: Further cut-offs for the metrics.
+            plugins: As for `embedtune.evaluate`.
+
+        Raises:
+            EmbeddingError: If the function gives no vector for a chunk.
+            EvaluationError: If it embeds images, or as for `embedtune.evaluate`.
+        """
+        return embedtune.evaluate(as_text_embedder(self), dataset, top_k, cut_offs=cut_offs, plugins=plugins)
+
+    def compute_query_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """What a table calls for a query: tried again only where that can help, and never None.
+
+        Raises:
+            EmbeddingError: If there is no vector for it, with the server's reason.
+        """
+        vectors: list[Any] = with_retries(self.compute_query_embeddings, self)(*args, **kwargs)
+        if args and isinstance(args[0], str) and (not len(vectors) or vectors[0] is None):
+            reason = reason_for_none(self, args[0])
+            raise EmbeddingError(f"The embedding function {alias_of(self)!r} gave no vector for the query: {reason}")
+        return vectors
+
+    def compute_source_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """What a table calls for its texts; None for a text is left to the table's ``on_bad_vectors``."""
+        vectors: list[Any] = with_retries(self.compute_source_embeddings, self)(*args, **kwargs)
+        return vectors
+
+
+class TunableOpenAI(TunableFunction, OpenAIEmbeddings):
+    """LanceDB's OpenAI function; it knows the dimensions of three models, and a table needs them.
+
+    Any other name can be evaluated, but is refused where a table would be made with it.
+    """
+
+    def ndims(self) -> int:
+        """Dimensions of the vectors.
+
+        Raises:
+            EmbeddingError: If LanceDB does not know the model's.
+        """
+        self._check_known()
+        return int(super().ndims())
+
+    def SourceField(self, **kwargs: Any) -> Any:
+        """As LanceDB's; raises as `ndims`."""
+        self._check_known()
+        return super().SourceField(**kwargs)
+
+    def VectorField(self, **kwargs: Any) -> Any:
+        """As LanceDB's; raises as `ndims`."""
+        self._check_known()
+        return super().VectorField(**kwargs)
+
+    def safe_model_dump(self) -> dict[str, Any]:
+        """What a table keeps of the function; raises as `ndims`, before the table is made."""
+        self._check_known()
+        kept: dict[str, Any] = super().safe_model_dump()
+        return kept
+
+    def _check_known(self) -> None:
+        if self.name not in self.model_names():
+            raise EmbeddingError(
+                f"LanceDB's 'openai' function cannot make a table for the model {self.name!r}: it knows the dimensions "
+                f"of {', '.join(self.model_names())} only (dim=... sets the size of the newer two, the 3-large and "
+                "3-small). evaluate() works with any model. For a table, embed the texts yourself, with embedtune's "
+                "'openai:' embedder for instance, and give LanceDB the vectors."
+            )
+
+
+def _alias(function_class: type[EmbeddingFunction]) -> str:
+    return str(getattr(function_class, "__embedding_function_registry_alias__", None) or function_class.__name__)
+
+
+def _why_not(function: EmbeddingFunction) -> str:
+    if alias_of(function) in HOSTED_ALIASES:
+        return "its weights are on a server."
+    name = os.fspath(getattr(function, "name", ""))
+    return f"it embeds {name!r} in a way of its own, which a tuned model would not keep."

@@ -1,0 +1,87 @@
+"""What this package offers to embedtune; imports neither lancedb nor pyarrow by itself."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from embedtune import Embedder, QADataset, hookimpl
+from embedtune.plugins import DatasetFormat, SearchBackend, SearchEngine
+
+__all__ = ["embedtune_as_embedder", "embedtune_dataset_formats", "embedtune_search_engines"]
+
+TABLES = frozenset({"queries.lance", "corpus.lance", "relevant_docs.lance"})
+"""Folders of the three tables of a data set."""
+
+QUERY_TYPES = ("vector", "fts", "hybrid")
+"""The ways in which LanceDB searches."""
+
+
+def _has_our_tables(path: Path) -> bool:
+    return any((path / table).is_dir() for table in TABLES)
+
+
+def _matches(path: Path) -> bool:
+    """A folder with a table of ours, or a new (or empty) one whose name has no suffix."""
+    if path.is_dir() and any(path.iterdir()):
+        return _has_our_tables(path)
+    return not path.suffix and not path.is_file()
+
+
+def _owns(path: Path) -> bool:
+    """Whether a folder holds a data set and nothing else: a database with further tables is never replaced."""
+    visible = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} if path.is_dir() else set()
+    return bool(visible) and visible <= TABLES
+
+
+def _save(dataset: QADataset, folder: Path) -> None:
+    from embedtune_lancedb.datasets import save_lance  # lancedb: most of a second
+
+    save_lance(dataset, folder)
+
+
+def _load(folder: Path, split: str | None) -> QADataset:
+    from embedtune_lancedb.datasets import load_lance  # as above
+
+    return load_lance(folder, split)
+
+
+def _load_engine(corpus: Mapping[str, str], embedder: Embedder | None) -> SearchEngine:
+    from embedtune_lancedb.engine import LanceEngine  # as above
+
+    return LanceEngine(corpus, embedder)
+
+
+@hookimpl
+def embedtune_as_embedder(thing: object) -> Embedder | None:
+    """Claim an embedding function of LanceDB that takes text."""
+    base = sys.modules.get("lancedb.embeddings.base")
+    if base is None or not isinstance(thing, base.EmbeddingFunction):
+        return None
+    from embedtune_lancedb.embedder import as_text_embedder  # lancedb is loaded already
+
+    return as_text_embedder(thing)
+
+
+@hookimpl
+def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
+    """The Lance folder."""
+    yield DatasetFormat(
+        name="lance",
+        matches=_matches,
+        save=_save,
+        load=_load,
+        is_folder=True,
+        owns=_owns,
+        summary="a folder of three LanceDB tables: queries, corpus, relevant_docs",
+    )
+
+
+@hookimpl
+def embedtune_search_engines() -> Iterable[SearchBackend]:
+    """LanceDB, embedded."""
+    yield SearchBackend(
+        name="lancedb",
+        query_types=QUERY_TYPES,
+        load=_load_engine,
+        summary="exact vectors, full text, and both by reciprocal rank fusion, in a temporary LanceDB",
+    )

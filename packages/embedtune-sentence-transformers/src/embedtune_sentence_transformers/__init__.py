@@ -1,0 +1,31 @@
+"""Tune and use sentence-transformers models with embedtune.
+
+Nothing here imports torch until a class is asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+    from embedtune_sentence_transformers.loss import MaskedInBatchLoss
+    from embedtune_sentence_transformers.tuner import SentenceTransformersTuner
+
+__all__ = ["MaskedInBatchLoss", "SentenceTransformerEmbedder", "SentenceTransformersTuner"]
+
+_MODULES = {
+    "MaskedInBatchLoss": "loss",
+    "SentenceTransformerEmbedder": "embedder",
+    "SentenceTransformersTuner": "tuner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,127 @@
+"""A sentence-transformers model as an embedtune `Embedder`."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from embedtune import EmbeddingError
+from embedtune.folders import heal
+from embedtune.protocols import Similarity, Vectors
+from sentence_transformers import SentenceTransformer
+
+from embedtune_sentence_transformers.loading import load_model, local_folder, model_fingerprint
+
+__all__ = ["SentenceTransformerEmbedder", "embedding_dimension"]
+
+logger = logging.getLogger(__name__)
+
+_TEXTS_WORTH_A_BAR = 512
+
+
+def embedding_dimension(model: SentenceTransformer) -> int:
+    """Numbers in a vector."""
+    name = "get_embedding_dimension"  # sentence-transformers 5 has it under the longer name
+    method = getattr(model, name, None) or model.get_sentence_embedding_dimension
+    return int(method() or 0)
+
+
+class SentenceTransformerEmbedder:
+    """Embeds with the model's own prompts, each side with its own.
+
+    Args:
+        model: A loaded model.
+        folder: Where its files are, if it was loaded from them unchanged.
+        batch_size: Texts at once.
+        progress: Whether a bar is shown; for 512 texts and more if None.
+        precision: ``"fp32"``, or ``"bf16"`` for autocast.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        folder: Path | None = None,
+        *,
+        batch_size: int = 32,
+        progress: bool | None = None,
+        precision: str = "fp32",
+        **settings: object,
+    ) -> None:
+        self.model = model
+        self.folder = folder
+        self._batch_size = batch_size
+        self._progress = progress
+        self._precision = precision
+        self._settings = settings
+
+    @classmethod
+    def load(
+        cls,
+        ref: str,
+        *,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+        max_seq_length: int | None = None,
+        truncate_dim: int | None = None,
+        batch_size: int = 32,
+        progress: bool | None = None,
+    ) -> "SentenceTransformerEmbedder":
+        """Load by folder or hub name.
+
+        Args:
+            ref: Folder or hub name.
+            device: Such as ``"cpu"``; the fastest there is if None.
+            trust_remote_code: Whether code from the model's own folder may run.
+            max_seq_length: Tokens read of a text; the model's own setting if None.
+            truncate_dim: Dimensions kept; all if None.
+            batch_size: Texts at once.
+            progress: As for the class.
+
+        Raises:
+            ModelNotFoundError: If it is nowhere.
+        """
+        heal(Path(ref))
+        changed = {"max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
+        model = load_model(ref, device=device, trust_remote_code=trust_remote_code, **changed)
+        return cls(model, local_folder(ref), batch_size=batch_size, progress=progress, **changed)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, modules, tokenizer, prompts and settings."""
+        return model_fingerprint(self.model, self.folder, **self._settings)
+
+    @property
+    def similarity(self) -> Similarity:
+        """The model's own; cosine where it names none.
+
+        Raises:
+            EmbeddingError: If the model compares by a distance, which no search here can.
+        """
+        name = str(self.model.similarity_fn_name or "cosine")
+        if name not in ("cosine", "dot"):
+            raise EmbeddingError(
+                f"The model compares vectors by {name!r}; embedtune knows 'cosine' and 'dot'. Set "
+                "model.similarity_fn_name to the one it was trained with."
+            )
+        return "dot" if name == "dot" else "cosine"
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """``encode_query``: float32 (n, d)."""
+        return self._encode(texts, "encode_query")
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """``encode_document``: float32 (n, d)."""
+        return self._encode(texts, "encode_document")
+
+    def _encode(self, texts: Sequence[str], method: str) -> Vectors:
+        if not texts:
+            return np.zeros((0, embedding_dimension(self.model)), dtype=np.float32)
+        shown = len(texts) >= _TEXTS_WORTH_A_BAR if self._progress is None else self._progress
+        device = self.model.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self._precision == "bf16"):
+            vectors = getattr(self.model, method)(
+                list(texts), batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=shown
+            )
+        return np.asarray(vectors, dtype=np.float32)

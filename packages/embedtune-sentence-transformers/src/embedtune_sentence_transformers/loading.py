@@ -1,0 +1,119 @@
+"""Loading sentence-transformers models: full precision, no remote code unless asked for, content hashes."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from embedtune import ModelNotFoundError, TuningError
+from embedtune.fingerprints import folder_fingerprint
+from huggingface_hub import snapshot_download
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+
+__all__ = ["load_model", "local_folder", "model_fingerprint", "prompt_for"]
+
+logger = logging.getLogger(__name__)
+
+_HUB_OWNER = "sentence-transformers"
+"""Whose models are meant by a name without an owner."""
+
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names of prompts by side, in the order in which sentence-transformers looks for them."""
+
+
+def load_model(
+    ref: str,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    max_seq_length: int | None = None,
+    truncate_dim: int | None = None,
+) -> SentenceTransformer:
+    """Load a fresh copy of a model, in float32 whatever its files hold.
+
+    Args:
+        ref: Folder or hub name.
+        device: Such as ``"cpu"`` or ``"cuda:0"``; the fastest there is if None.
+        trust_remote_code: Whether code from the model's own folder may run.
+        max_seq_length: Tokens read of a text; the model's own setting if None.
+        truncate_dim: Dimensions kept; all if None.
+
+    Raises:
+        ModelNotFoundError: If the hub has no such model, or cannot be reached and it is not cached.
+        TuningError: If the model wants code of its own to run and ``trust_remote_code`` is False.
+    """
+    transformers_logging.disable_progress_bar()  # loading takes less than a second and needs no bar
+    try:
+        model = SentenceTransformer(ref, device=device, trust_remote_code=trust_remote_code, truncate_dim=truncate_dim)
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"Cannot load the model {ref!r}: {_first_line(error)} Give a model folder, or a hub name that can be "
+            "reached or is in the local cache."
+        ) from error
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise TuningError(
+                f"The model {ref!r} brings Python code of its own. Read it; if you trust it, give trust_remote_code=True."
+            ) from error
+        raise
+    # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
+    model = model.float()
+    if max_seq_length is not None:
+        model.max_seq_length = max_seq_length
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def local_folder(ref: str) -> Path | None:
+    """The folder of a model: itself, or the hub's snapshot in the local cache; None if it is not there."""
+    if Path(ref).is_dir():
+        return Path(ref)
+    for name in (ref, f"{_HUB_OWNER}/{ref}") if "/" not in ref else (ref,):
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except (OSError, ValueError):  # not in the cache, or no name that the hub could have
+            continue
+    return None
+
+
+def model_fingerprint(model: SentenceTransformer, folder: Path | None, **settings: object) -> str:
+    """Hash of all that changes a vector.
+
+    Args:
+        model: The loaded model.
+        folder: Its files, if it was loaded from them unchanged.
+        settings: What was changed at load time.
+    """
+    if folder is not None:
+        return folder_fingerprint(folder, **settings)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    described = {
+        "modules": [repr(module) for module in model],
+        "prompts": model.prompts,
+        "default_prompt": model.default_prompt_name,
+        "max_seq_length": model.max_seq_length,
+        "truncate_dim": model.truncate_dim,
+        "vocabulary": sorted(getattr(model.tokenizer, "get_vocab", dict)().items()),
+        **settings,
+    }
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:32]
+
+
+def prompt_for(model: SentenceTransformer, names: tuple[str, ...]) -> str | None:
+    """The prompt that ``encode_query`` or ``encode_document`` would put in front of a text."""
+    for name in names:
+        if name in model.prompts:
+            return model.prompts[name] or None
+    if model.default_prompt_name is not None:
+        return model.prompts.get(model.default_prompt_name) or None
+    return None

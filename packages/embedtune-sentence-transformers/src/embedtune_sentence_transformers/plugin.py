@@ -1,0 +1,59 @@
+"""What this package offers to embedtune; imports neither torch nor sentence-transformers by itself."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedtune import BaseEmbeddingTuner, Embedder, hookimpl
+from embedtune.plugins import EmbedderBackend, TunerBackend
+
+if TYPE_CHECKING:
+    from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+
+__all__ = ["embedtune_as_embedder", "embedtune_embedders", "embedtune_tuners"]
+
+NAME = "sentence-transformers"
+
+
+def _load_tuner() -> type[BaseEmbeddingTuner]:
+    from embedtune_sentence_transformers.tuner import SentenceTransformersTuner  # torch: seconds
+
+    return SentenceTransformersTuner
+
+
+def _load_embedder(ref: str, **options: object) -> "SentenceTransformerEmbedder":
+    from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch: seconds
+
+    return SentenceTransformerEmbedder.load(ref, **options)  # type: ignore[arg-type]
+
+
+def _matches(ref: str) -> bool:
+    """A folder with a model in it, or anything that can be a hub name."""
+    folder = Path(ref)
+    if folder.is_dir():
+        return (folder / "modules.json").is_file() or (folder / "config.json").is_file()
+    return ref.count("/") <= 1 and ":" not in ref and bool(ref.strip("/"))
+
+
+@hookimpl
+def embedtune_tuners() -> Iterable[TunerBackend]:
+    """The contrastive tuner."""
+    yield TunerBackend(name=NAME, load=_load_tuner, summary="contrastive, all weights, on torch")
+
+
+@hookimpl
+def embedtune_embedders() -> Iterable[EmbedderBackend]:
+    """Model folders and hub names."""
+    yield EmbedderBackend(name=NAME, load=_load_embedder, matches=_matches, summary="model folders and hub names")
+
+
+@hookimpl
+def embedtune_as_embedder(thing: object) -> Embedder | None:
+    """Claim a loaded ``SentenceTransformer``."""
+    library = sys.modules.get("sentence_transformers")
+    if library is None or not isinstance(thing, library.SentenceTransformer):
+        return None
+    from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch is loaded already
+
+    return SentenceTransformerEmbedder(thing)

@@ -1,0 +1,98 @@
+"""The commands."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from embedtune import __version__
+from embedtune.cli.tables import comparison_table, plugin_table, tuning_table
+from embedtune.dataset import QADataset
+from embedtune.folders import replace_file
+from embedtune.plugins import plugin_manager
+from embedtune.tuner import TuneResult, tune
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"embedtune {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Tune the embedding model of your RAG application on your own chunks, and prove whether it helps."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where model and results go.")] = Path("embedtune-demo"),
+    full: Annotated[bool, typer.Option("--full", help="All of the standard library; many times longer.")] = False,
+    seed: Seed = 0,
+    json_file: Json = None,
+) -> None:
+    """Tune a small model on your Python's standard library and compare it; no network, no key."""
+    from embedtune.demo import run_demo
+
+    def say(text: str) -> None:
+        console.print(f"[bold]>[/bold] {text}", highlight=False)
+
+    result = run_demo(folder, full=full, seed=seed, say=say)
+    if json_file is not None:
+        _write_json(json_file, result.comparison.to_json())
+    console.print(comparison_table(result.comparison))
+    console.print(f"[bold]{result.comparison.verdict}[/bold]: {result.comparison.reason}", highlight=False)
+    console.print(f"{result.seconds:.0f} s. Model and results: {result.folder}", highlight=False, soft_wrap=True)
+
+
+@app.command(name="tune")
+def tune_command(
+    dataset: Annotated[Path, typer.Argument(help="A data set: Lance folder, BEIR folder, .json or .csv.")],
+    base: Annotated[str, typer.Option(help="Base model: folder or hub name.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tuned model.")],
+    split: Annotated[str | None, typer.Option(help="Which judgments, in a BEIR folder.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Tune a model on a data set; what chooses the checkpoint is held back from it."""
+    result = tune(base, QADataset.load(dataset, split=split), path=out, epochs=epochs, seed=seed, resume=resume)
+    if json_file is not None:
+        _write_json(json_file, _result_json(result))
+    console.print(tuning_table(result))
+    if result.kept_base:
+        console.print("No step was better than the base model, so its weights are kept.")
+    console.print(f"{result.seconds:.0f} s. Model: {result.path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plugins() -> None:
+    """List what is installed, and what is broken."""
+    console.print(plugin_table(plugin_manager()))
+
+
+def _result_json(result: TuneResult) -> dict[str, Any]:
+    record = result.record.model_dump(mode="json", exclude={"seen"})
+    history = [{"step": point.step, "epoch": point.epoch, "metrics": dict(point.metrics)} for point in result.history]
+    figures = {"n_pairs": result.n_pairs, "truncated_share": result.truncated_share, "seconds": result.seconds}
+    return {"path": str(result.path), **figures, "history": history, "record": record}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

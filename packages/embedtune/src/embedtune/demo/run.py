@@ -1,0 +1,109 @@
+"""Runs the demo: task, tuning, comparison, all into one folder that appears whole or not at all."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedtune.comparison import Comparison, compare
+from embedtune.demo.packaged_model import packaged_minilm
+from embedtune.demo.standard_library import standard_library_task
+from embedtune.folders import check_target, replace_folder
+from embedtune.splitting import Split
+from embedtune.tuner import TuneResult, tune
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
+
+__all__ = ["DemoResult", "run_demo"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FUNCTIONS = 1800
+"""Functions in the task at the default size: about three minutes on two cores."""
+
+QUERY_TYPES = ("vector", "fts", "hybrid")
+
+_MARK = "comparison.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """What the demo leaves."""
+
+    folder: Path
+    """Holds ``model``, ``comparison.json`` and ``questions.json``."""
+    split: Split
+    """The task; train, validation and test share no module."""
+    tuned: TuneResult
+    """The tuning run."""
+    comparison: Comparison
+    """Base against tuned on the test questions."""
+    seconds: float
+    """Wall time of all."""
+
+
+def run_demo(
+    folder: Path,
+    *,
+    full: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = logger.info,
+    plugins: "PluginManager | None" = None,
+) -> DemoResult:
+    """Build the task, tune the packaged MiniLM on it, compare on modules that training never saw.
+
+    Args:
+        folder: New, or of an earlier demo, which is replaced; written whole or not at all.
+        full: Whether all of the standard library is taken.
+        seed: Draws modules and split, and seeds training: same seed, same machine, same figures.
+        say: Hears what is being done.
+        plugins: Where tuner and search engine are looked up.
+
+    Raises:
+        BackendNotFoundError: If tuner, engine or model are not installed.
+        DatasetError: If this Python comes without its library's sources.
+        ModelFolderError: If ``folder`` holds something else.
+    """
+    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
+
+    started = time.monotonic()
+    manager = plugins or plugin_manager()
+    folder = folder.expanduser().absolute()
+    check_target(folder, _is_ours)
+    model = packaged_minilm()
+    manager.tuner("sentence-transformers")
+    manager.search_engine("lancedb")
+    task = standard_library_task(None if full else DEFAULT_FUNCTIONS, seed)
+    split = task.split(val=0.1, test=0.45, seed=seed)
+    assert split.val is not None and split.test is not None  # noqa: PT018  # both shares are above 0
+    say(f"{len(task.corpus)} functions, {len(task)} questions: {len(split.train)} to train, {len(split.val)} to choose, "
+        f"{len(split.test)} to test, no module on two sides")
+    with replace_folder(folder, _is_ours) as new:
+        say(f"tuning all-MiniLM-L6-v2 on {len(split.train)} questions")
+        tuned = tune(str(model), split.train, split.val, new / "model", seed=seed, plugins=plugins)
+        say(f"asking base and tuned model {len(split.test)} questions each, in LanceDB")
+        comparison = compare(
+            str(model), str(new / "model"), split.test, QUERY_TYPES, engine="lancedb", seed=seed, plugins=plugins
+        )
+        _write_results(new, comparison)
+    return DemoResult(
+        folder=folder, split=split, tuned=tuned, comparison=comparison, seconds=time.monotonic() - started
+    )
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / _MARK).is_file() and (folder / "model").is_dir()
+
+
+def _write_results(folder: Path, comparison: Comparison) -> None:
+    """The comparison, and each question with what both models retrieved."""
+    (folder / _MARK).write_text(json.dumps(comparison.to_json(), indent=1), encoding="utf-8")
+    questions = {
+        query_type: [{"base": dict(before), "tuned": dict(after)} for before, after in zip(base, tuned, strict=True)]
+        for query_type, (base, tuned) in comparison.evaluations.items()
+    }
+    (folder / "questions.json").write_text(json.dumps(questions, indent=1), encoding="utf-8")

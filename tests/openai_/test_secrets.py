@@ -1,0 +1,82 @@
+"""The key goes to the server, and nowhere else."""
+
+import logging
+import pickle
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+from embedtune import EmbedtuneError
+from embedtune_openai import Openai, OpenAIEmbedder
+from servers import Reply, Request, chat_answer, scripted_server
+
+KEY = "sk-proj-0123456789abcdefSECRET"
+
+
+@pytest.fixture
+def parrot() -> Iterator[str]:
+    """Base URL of a server that refuses and quotes the header, as careless gateways do."""
+    with scripted_server(
+        lambda request: Reply({"error": {"message": f"bad key: {request.headers['authorization']}"}}, 401)
+    ) as server:
+        yield server.base_url
+
+
+def failure(base_url: str, kind: str) -> EmbedtuneError:
+    llm = Openai("m", base_url=base_url, api_key=KEY, max_retries=0)
+    embedder = OpenAIEmbedder("m", base_url=base_url, api_key=KEY, max_retries=0)
+    ask = {"llm": lambda: llm.chat_completion("Hello?"), "embedder": lambda: embedder.embed_queries(["a"])}
+    with pytest.raises(EmbedtuneError) as caught:
+        ask[kind]()
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", ["llm", "embedder"])
+def test_the_key_is_not_in_errors_tracebacks_or_logs(parrot: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        error = failure(parrot, kind)
+    assert "bad key: Bearer [the key]" in str(error)
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert KEY not in caplog.text
+    assert error.__cause__ is None
+    assert error.__context__ is None, "the client's error holds the request with its headers"
+
+
+def test_the_key_is_in_neither_repr_nor_pickle() -> None:
+    for thing in (Openai("m", api_key=KEY), OpenAIEmbedder("m", api_key=KEY)):
+        assert KEY not in repr(thing) + repr(vars(thing))
+        assert KEY.encode() not in pickle.dumps(thing)
+
+
+def test_a_used_client_is_not_pickled_either() -> None:
+    with scripted_server(lambda _: Reply(chat_answer("Hi."))) as server:
+        llm = Openai("m", base_url=server.base_url, api_key=KEY)
+        llm.chat_completion("Hello?")
+        pickled = pickle.dumps(llm)
+        assert KEY.encode() not in pickled
+        assert pickle.loads(pickled).chat_completion("Hello?") == "Hi."
+
+
+def test_an_unpickled_one_takes_the_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(request: Request) -> Reply:
+        return Reply(chat_answer(request.headers["authorization"]))
+
+    with scripted_server(tell) as server:
+        pickled = pickle.dumps(Openai("m", base_url=server.base_url, api_key=KEY))
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-this-process")
+        assert pickle.loads(pickled).chat_completion("Hello?") == "Bearer sk-of-this-process"
+
+
+def test_a_key_read_from_a_file_with_its_line_end_works() -> None:
+    """The HTTP library would refuse the header and quote it in its message."""
+    with scripted_server(lambda request: Reply(chat_answer(request.headers["authorization"]))) as server:
+        llm = Openai("m", base_url=server.base_url, api_key=KEY + "\n")
+        assert llm.chat_completion("Hello?") == f"Bearer {KEY}"
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    llm = Openai("m", base_url="http://user:hunter2@gateway.example/v1?token=abc")
+    assert repr(llm) == "Openai(model='m', base_url='http://gateway.example/v1')"
+    embedder = OpenAIEmbedder("m", base_url="http://user:hunter2@gateway.example/v1")
+    assert "hunter2" not in repr(embedder)
