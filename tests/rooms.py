@@ -56,7 +56,7 @@ ADAPTERS = (
         distribution="embedtune-lancedb",
         import_name="embedtune_lancedb",
         extra="lancedb",
-        may_import=COMMON | {"lancedb", "pyarrow"},
+        may_import=COMMON | {"lancedb", "pyarrow", "tqdm"},
     ),
     Room(
         distribution="embedtune-openai",

@@ -247,3 +247,9 @@ def test_a_converter_knows_the_document_by_its_stable_name_first() -> None:
     assert converted_chunk("t", document_id=random_id, metadata={"source": "a.md"}).metadata["document_id"] == "a.md"
     assert converted_chunk("t", document_id=random_id).metadata["document_id"] == random_id
     assert "document_id" not in converted_chunk("t").metadata
+
+
+def test_half_a_surrogate_pair_is_refused_where_it_enters() -> None:
+    """It would fail in ``save``, after the questions were paid for."""
+    with pytest.raises(DatasetError, match=r"QADataset.corpus\['c'\] holds '\\ud83d' at character 3"):
+        QADataset({"q": "how?"}, {"c": "a: \ud83d"}, {"q": ["c"]})

@@ -6,6 +6,7 @@ system call, and its parent heals and looks.
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -390,3 +391,13 @@ def test_a_load_where_only_an_unfinished_write_stands_says_that_nothing_is_there
         (partial / "new" / "corpus.jsonl").touch()
     with pytest.raises(DatasetError, match="There is no data set at"):
         QADataset.load(tmp_path / "set")
+
+
+def test_a_file_that_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """Its process is gone; one of a living process stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".data.json.{dead.pid}-0.partial").write_text("half")
+    (tmp_path / f".data.json.{os.getpid()}-999.partial").write_text("being written")
+    tiny_dataset().save(tmp_path / "data.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"data.json", f".data.json.{os.getpid()}-999.partial"}

@@ -55,7 +55,7 @@ def install(site: Path) -> Install:
     """Install a distribution of one module, as pip would leave it on disk."""
 
     def write(distribution: str, source: str, *, version: str = "1.0", entry_point: str | None = None) -> None:
-        module = distribution.replace("-", "_")
+        module = "fake_" + distribution.replace("-", "_")  # "openai" may be loaded already, the real one
         (site / f"{module}.py").write_text(source, encoding="utf-8")
         info = site / f"{module}-{version}.dist-info"
         info.mkdir()

@@ -121,10 +121,14 @@ def test_an_id_with_two_texts_is_named(tmp_path: Path) -> None:
         QADataset.load(tmp_path / "data")
 
 
-def test_half_a_surrogate_pair_is_named(tmp_path: Path) -> None:
-    dataset = QADataset({"q": "How?"}, {"fine": "So.", "broken": "a\ud800b"}, {"q": ["fine"]})
-    with pytest.raises(DatasetError, match="text of 'broken' holds half a surrogate pair"):
+def test_what_no_table_can_hold_is_refused_and_nothing_stays(tmp_path: Path) -> None:
+    dataset = QADataset({"q": "How?"}, {"c": "So."}, {"q": ["c"]}, styles={"q": "half \ud800 a pair"})
+    with pytest.raises(DatasetError, match="a text that is no Unicode"):
         dataset.save(tmp_path / "data")
+    circle: dict[str, object] = {}
+    circle["itself"] = circle
+    with pytest.raises(DatasetError, match="metadata of chunk 'c' cannot be written as JSON"):
+        QADataset({"q": "How?"}, {"c": "So."}, {"q": ["c"]}, {"c": circle}).save(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 

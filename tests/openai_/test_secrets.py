@@ -1,5 +1,6 @@
 """The key goes to the server, and nowhere else."""
 
+import copy
 import logging
 import pickle
 import traceback
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedtune import EmbedtuneError
+from embedtune import EmbeddingError, EmbedtuneError, GenerationError
 from embedtune_openai import Openai, OpenAIEmbedder
 from servers import Reply, Request, chat_answer, scripted_server
 
@@ -66,6 +67,21 @@ def test_an_unpickled_one_takes_the_key_from_the_environment(monkeypatch: pytest
         pickled = pickle.dumps(Openai("m", base_url=server.base_url, api_key=KEY))
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-this-process")
         assert pickle.loads(pickled).chat_completion("Hello?") == "Bearer sk-of-this-process"
+
+
+def test_one_unpickled_without_a_key_says_so_and_sends_nothing() -> None:
+    """OpenAI's own answer would speak of a wrong key."""
+    with pytest.raises(GenerationError, match="OPENAI_API_KEY"):
+        pickle.loads(pickle.dumps(Openai("m", api_key=KEY))).chat_completion("Hello?")
+    with pytest.raises(EmbeddingError, match="OPENAI_API_KEY"):
+        pickle.loads(pickle.dumps(OpenAIEmbedder("m", api_key=KEY))).embed_queries(["a"])
+
+
+def test_a_copy_in_this_process_keeps_the_key() -> None:
+    with scripted_server(lambda request: Reply(chat_answer(request.headers["authorization"]))) as server:
+        llm = Openai("m", base_url=server.base_url, api_key=KEY)
+        for copied in (copy.copy(llm), copy.deepcopy(llm)):
+            assert copied.chat_completion("Hello?") == f"Bearer {KEY}"
 
 
 def test_a_key_read_from_a_file_with_its_line_end_works() -> None:

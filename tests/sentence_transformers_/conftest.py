@@ -1,8 +1,11 @@
-"""A model of four layers' worth of nothing: real tokenizer and architecture, trained in a second."""
+"""A small model with real tokenizer and architecture, and a task that only training can solve."""
 
+import itertools
 from pathlib import Path
 
 import pytest
+
+from embedtune import QADataset
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,16 @@ def prompted_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("models") / "prompted"
     model.save(str(folder), create_model_card=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def code_words() -> QADataset:
+    """A secret language: each word of a query stands for another in its chunk. No base knows it."""
+    secret = dict(zip(["apple", "river", "tower", "candle"], ["engine", "paper", "violin", "desert"], strict=True))
+    secret |= dict(zip(["button", "garden", "mirror", "ladder"], ["rocket", "cheese", "carpet", "planet"], strict=True))
+    queries, corpus, relevant = {}, {}, {}
+    for i, words in enumerate(itertools.combinations(secret, 3)):
+        queries[f"q{i}"] = " ".join(words)
+        corpus[f"c{i}"] = " ".join(secret[word] for word in words)
+        relevant[f"q{i}"] = [f"c{i}"]
+    return QADataset(queries, corpus, relevant)

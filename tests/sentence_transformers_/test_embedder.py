@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+
 from embedtune import Embedder, ModelNotFoundError, as_embedder, evaluate, plugin_manager
 from embedtune.testing import EmbedderContract, tiny_dataset
-from sentence_transformers import SentenceTransformer
 
 
 class TestLoadedByReference(EmbedderContract):

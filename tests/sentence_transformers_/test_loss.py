@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+
 from embedtune import QADataset
 from embedtune_sentence_transformers.loss import MASKED, NEGATIVE, OWN, MaskedInBatchLoss
 from embedtune_sentence_transformers.pairs import PairCollator, pairs_of
-from sentence_transformers import SentenceTransformer
 
 QUERIES = {"q1": "how to list files", "q2": "how to show a folder", "q3": "how to remove a file"}
 CORPUS = {"c1": "ls", "c2": "rm", "c3": "ls", "c4": "dir"}

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
+from sentence_transformers import SentenceTransformer
+
 from embedtune import (
     BaseEmbeddingTuner,
     ModelFolderError,
@@ -21,7 +23,6 @@ from embedtune.plugins import PluginManager
 from embedtune.testing import TunerContract, tiny_dataset
 from embedtune_sentence_transformers import SentenceTransformersTuner
 from embedtune_sentence_transformers.options import chosen_precision
-from sentence_transformers import SentenceTransformer
 
 QUICK = {"device": "cpu", "progress": False, "precision": "fp32"}
 
@@ -63,16 +64,52 @@ def test_fewer_examples_than_a_batch_still_train(small_model: Path, tmp_path: Pa
     assert [point.step for point in result.history] == [0, 1, 2]
 
 
-def test_one_seed_gives_the_same_weights_and_another_seed_others(small_model: Path, tmp_path: Path) -> None:
-    split = tiny_dataset(8).split(val=0.25, test=0)
-    options = {"batch_size": 4, "learning_rate": 1e-3, **QUICK}
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        tuner = SentenceTransformersTuner(str(small_model), split.train, split.val, tmp_path / name, seed=seed, **options)
-        tuner.finetune()
-    trained = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abc"]
-    if read_record(tmp_path / "a").kept_base:  # type: ignore[union-attr]
-        pytest.fail("the base was kept: the test shows nothing")
+def test_one_seed_gives_the_same_weights_and_another_seed_others(
+    small_model: Path, code_words: QADataset, tmp_path: Path
+) -> None:
+    split = code_words.split(val=0.3, test=0)
+    options = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 2, **QUICK}
+    results = [
+        tune(str(small_model), split.train, split.val, tmp_path / name, seed=seed, **options)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert not any(result.kept_base for result in results)
+    trained = [weights(tmp_path / name) for name in "abc"]
     assert trained[0] == trained[1] != trained[2]
+
+
+def test_training_teaches_and_the_best_step_is_kept(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
+    """On words held back from training in these combinations, measured by `evaluate` afterwards."""
+    split = code_words.split(val=0.3, test=0)
+    result = tune(
+        str(small_model), split.train, split.val, tmp_path / "m", batch_size=8, learning_rate=1e-3, epochs=6, **QUICK
+    )
+    values = [point.metrics["ndcg@10"] for point in result.history]
+    assert len(values) == 7
+    assert result.record.metrics_after["ndcg@10"] == max(values) > values[0] + 0.2
+    assert split.val is not None
+    measured = evaluate(str(tmp_path / "m"), split.val).metrics["ndcg@10"]
+    assert measured == pytest.approx(max(values), abs=1e-6)
+
+
+def test_cross_validation_chooses_and_the_last_run_learns_from_everything(
+    small_model: Path, code_words: QADataset, tmp_path: Path
+) -> None:
+    result = tune(
+        str(small_model), code_words, path=tmp_path / "m", batch_size=8, learning_rate=1e-3, epochs=4, **QUICK
+    )
+    assert result.n_pairs == len(code_words)
+    assert not result.kept_base
+    assert evaluate(str(tmp_path / "m"), code_words).hit_rate > evaluate(str(small_model), code_words).hit_rate + 0.2
+
+
+def test_other_functions_of_the_same_base_score_the_same_afterwards(
+    small_model: Path, code_words: QADataset, tmp_path: Path
+) -> None:
+    """Trap 19: within one process, before and after a tuning of the same name."""
+    before = evaluate(str(small_model), code_words).metrics
+    tune(str(small_model), code_words, path=tmp_path / "m", learning_rate=1e-3, **QUICK)
+    assert evaluate(str(small_model), code_words).metrics == before
 
 
 def test_the_base_is_kept_where_no_step_is_better(small_model: Path, tmp_path: Path) -> None:
@@ -85,11 +122,11 @@ def test_the_base_is_kept_where_no_step_is_better(small_model: Path, tmp_path: P
     assert evaluate(str(tmp_path / "m"), split.val).metrics == evaluate(str(small_model), split.val).metrics
 
 
-def test_a_loaded_model_given_as_base_stays_as_it_is(small_model: Path, tmp_path: Path) -> None:
+def test_a_loaded_model_given_as_base_stays_as_it_is(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     """Trap 19: the base scored by the tuned weights."""
     model = SentenceTransformer(str(small_model), device="cpu")
     before = model.encode("a text").tolist()
-    tune(model, tiny_dataset(8), path=tmp_path / "m", learning_rate=1e-3, **QUICK)
+    tune(model, code_words, path=tmp_path / "m", learning_rate=1e-3, **QUICK)
     assert model.encode("a text").tolist() == before
 
 
@@ -192,6 +229,6 @@ def test_bf16_is_detected_and_never_assumed(monkeypatch: pytest.MonkeyPatch) -> 
 
     for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, probe, lambda: False, raising=False)
-    assert chosen_precision("auto", "cpu") == "fp32"
+    assert {chosen_precision("auto", "cpu", training=t) for t in (True, False)} == {"fp32"}
     with pytest.raises(TuningError, match="needs a GPU with bf16, or a processor with AMX or AVX512-BF16"):
-        chosen_precision("bf16", "cpu")
+        chosen_precision("bf16", "cpu", training=True)

@@ -36,7 +36,7 @@ def save_lance(dataset: QADataset, folder: Path) -> None:
     """Write the tables into an existing, empty folder.
 
     Raises:
-        DatasetError: If a text holds half a surrogate pair, or metadata cannot be made JSON.
+        DatasetError: If metadata cannot be made JSON, or an id is no Unicode.
     """
     database = lancedb.connect(str(folder))
     for name, schema, rows in (
@@ -92,7 +92,7 @@ def _relevance_rows(dataset: QADataset) -> Iterator[dict[str, Any]]:
 
 def _as_json(chunk: str, metadata: Mapping[str, Any]) -> str:
     try:
-        return json.dumps({str(key): value for key, value in metadata.items()}, ensure_ascii=False, default=str)
+        return json.dumps({str(key): value for key, value in metadata.items()}, default=str)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"The metadata of chunk {chunk!r} cannot be written as JSON: {error}.") from error
 
@@ -103,19 +103,7 @@ def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.R
         try:
             yield pa.RecordBatch.from_pylist(some, schema=schema)
         except UnicodeEncodeError as error:
-            key = next(row[schema.names[0]] for row in some if not _encodes(row))
-            raise DatasetError(
-                f"The text of {key!r} holds half a surrogate pair, which no file can: {error}. Clean it with "
-                "text.encode('utf-8', 'replace').decode()."
-            ) from error
-
-
-def _encodes(row: Mapping[str, Any]) -> bool:
-    try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+            raise DatasetError(f"The data set holds a text that is no Unicode: {error}.") from error
 
 
 def load_lance(folder: Path, split: str | None = None) -> QADataset:
@@ -207,6 +195,6 @@ def _drop_blank(
             dropped += [] if kept else [query]
     for query in dict.fromkeys(dropped):
         for by_query in (queries, relevant, grades):
-            by_query.pop(query, None)  # type: ignore[attr-defined]
+            by_query.pop(query, None)
     if dropped:
         logger.warning("dropped %d queries without text, or whose chunks have none", len(set(dropped)))

@@ -100,8 +100,11 @@ class FunctionEmbedder:
     @property
     def folder(self) -> Path | None:
         """The model's folder, if its name is one."""
-        folder = Path(str(getattr(self._function, "name", ""))).expanduser()
-        return folder.absolute() if folder.is_dir() and alias_of(self._function) not in HOSTED_ALIASES else None
+        name = str(getattr(self._function, "name", ""))
+        if not name or alias_of(self._function) in HOSTED_ALIASES:
+            return None
+        folder = Path(name).expanduser().absolute()
+        return folder if folder.is_dir() else None
 
     @property
     def similarity(self) -> Similarity:

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -82,9 +83,9 @@ class LanceEngine:
         assert self._embedder is not None
         # One row has no column query_index in its answer, and none raises IndexError: never send fewer than two.
         padded = vectors if len(vectors) > 1 else np.concatenate([vectors, vectors])
+        builder: Any = self._table.search(padded, query_type="vector", vector_column_name="vector")
         found = (
-            self._table.search(padded, query_type="vector", vector_column_name="vector")
-            .distance_type(self._embedder.similarity)
+            builder.distance_type(self._embedder.similarity)
             .bypass_vector_index()
             .with_row_id(True)
             .select(["id", "_distance"])
@@ -97,10 +98,11 @@ class LanceEngine:
 
     def by_text(self, queries: Sequence[str], k: int) -> Iterator[pa.Table]:
         """The best rows of each query by BM25; columns ``id``, ``_rowid``. The query is words, never syntax."""
+        words: Any = MatchQuery  # its defaults are in its Rust side, where mypy does not see them
         for query in tqdm(queries, desc="full-text search", unit="query", disable=len(queries) < _QUERIES_WORTH_A_BAR):
             yield (
                 # A plain string in quotes would be a phrase query, which needs positions in the index.
-                self._table.search(MatchQuery(query, "text"), query_type="fts")
+                self._table.search(words(query, "text"), query_type="fts")
                 .with_row_id(True)
                 .select(["id", "_score"])
                 .limit(k)

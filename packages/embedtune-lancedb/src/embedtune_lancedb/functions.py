@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lancedb.embeddings import EmbeddingFunction, OpenAIEmbeddings
 
@@ -40,8 +40,8 @@ class TunableFunction(EmbeddingFunction):
                 f"The embedding function {_alias(cls)!r} has no field {', '.join(map(repr, unknown))}. "
                 f"Fields: {', '.join(fields)}."
             )
-        made: EmbeddingFunction = super().create(**kwargs)
-        return made
+        lancedb: Any = super()  # which leaves the types of its methods open
+        return cast(EmbeddingFunction, lancedb.create(**kwargs))
 
     def finetune(
         self,
@@ -65,7 +65,7 @@ class TunableFunction(EmbeddingFunction):
         """
         raise TuningError(
             f"The embedding function {alias_of(self)!r} cannot be tuned: {_why_not(self)} "
-            f"What can: get_registry().get({TUNABLE_ALIAS!r}).create(name=...) with the name of an open model or a folder."
+            f"What can: get_registry().get({TUNABLE_ALIAS!r}).create(name=...), with an open model's name or a folder."
         )
 
     def evaluate(
@@ -121,29 +121,34 @@ class TunableOpenAI(TunableFunction, OpenAIEmbeddings):
             EmbeddingError: If LanceDB does not know the model's.
         """
         self._check_known()
-        return int(super().ndims())
+        lancedb: Any = super()
+        return int(lancedb.ndims())
 
     def SourceField(self, **kwargs: Any) -> Any:
         """As LanceDB's; raises as `ndims`."""
         self._check_known()
-        return super().SourceField(**kwargs)
+        lancedb: Any = super()
+        return lancedb.SourceField(**kwargs)
 
     def VectorField(self, **kwargs: Any) -> Any:
         """As LanceDB's; raises as `ndims`."""
         self._check_known()
-        return super().VectorField(**kwargs)
+        lancedb: Any = super()
+        return lancedb.VectorField(**kwargs)
 
     def safe_model_dump(self) -> dict[str, Any]:
         """What a table keeps of the function; raises as `ndims`, before the table is made."""
         self._check_known()
-        kept: dict[str, Any] = super().safe_model_dump()
-        return kept
+        lancedb: Any = super()
+        return dict(lancedb.safe_model_dump())
 
     def _check_known(self) -> None:
-        if self.name not in self.model_names():
+        lancedb: Any = self
+        known: list[str] = lancedb.model_names()
+        if self.name not in known:
             raise EmbeddingError(
                 f"LanceDB's 'openai' function cannot make a table for the model {self.name!r}: it knows the dimensions "
-                f"of {', '.join(self.model_names())} only (dim=... sets the size of the newer two, the 3-large and "
+                f"of {', '.join(known)} only (dim=... sets the size of the newer two, the 3-large and "
                 "3-small). evaluate() works with any model. For a table, embed the texts yourself, with embedtune's "
                 "'openai:' embedder for instance, and give LanceDB the vectors."
             )

@@ -10,6 +10,7 @@ from lancedb.embeddings import (
     OpenAIEmbeddings,
     SentenceTransformerEmbeddings,
 )
+from lancedb.embeddings import get_registry as lancedb_registry
 
 from embedtune import BackendNotFoundError
 from embedtune_lancedb.embedder import IMAGE_ALIASES
@@ -38,7 +39,7 @@ class TunableRegistry(EmbeddingFunctionRegistry):
 
     @property
     def _stock(self) -> EmbeddingFunctionRegistry:
-        return cast(EmbeddingFunctionRegistry, EmbeddingFunctionRegistry.get_instance())
+        return lancedb_registry()
 
     def aliases(self) -> list[str]:
         """The names of all functions, sorted."""
@@ -67,7 +68,8 @@ class TunableRegistry(EmbeddingFunctionRegistry):
 
     def reset(self) -> None:
         """Empty LanceDB's registry, as its own ``reset``."""
-        self._stock.reset()
+        stock: Any = self._stock
+        stock.reset()
 
     def set_var(self, name: str, value: str) -> None:
         """Set a variable for ``$var:name`` in ``create``."""
@@ -80,13 +82,14 @@ class TunableRegistry(EmbeddingFunctionRegistry):
 
 def _tunable(alias: str, stock: type[EmbeddingFunction]) -> type[EmbeddingFunction]:
     """LanceDB's class with ours before it; the alias stays, so that LanceDB alone opens the tables."""
-    ours: type[TunableFunction] = TunableFunction
+    ours: type = TunableFunction
     if issubclass(stock, SentenceTransformerEmbeddings):
         ours = TunableSentenceTransformers
     elif issubclass(stock, OpenAIEmbeddings):
         ours = TunableOpenAI
+    metaclass: Any = type(stock)
     namespace = {"__doc__": stock.__doc__, "__module__": __name__}
-    made = cast("type[EmbeddingFunction]", type(stock)(f"Tunable{stock.__name__}", (ours, stock), namespace))
+    made = cast("type[EmbeddingFunction]", metaclass(f"Tunable{stock.__name__}", (ours, stock), namespace))
     setattr(made, "__embedding_function_registry_alias__", alias)  # noqa: B010 - no attribute that mypy knows
     return made
 
@@ -104,7 +107,7 @@ class Registration:
 
     def undo(self) -> None:
         """Put LanceDB's own classes back under the aliases that this call changed."""
-        stock = EmbeddingFunctionRegistry.get_instance()
+        stock = lancedb_registry()
         for alias, function_class in self._replaced.items():
             stock.register(alias)(function_class)
         self._replaced = {}
@@ -127,7 +130,7 @@ def register() -> Registration:
     Returns:
         The way back: ``register().undo()``, or ``with register(): ...``.
     """
-    stock = EmbeddingFunctionRegistry.get_instance()
+    stock = lancedb_registry()
     replaced: dict[str, type[EmbeddingFunction]] = {}
     for alias in _REGISTRY.aliases():
         own = stock.get(alias)

@@ -76,9 +76,9 @@ class TunableSentenceTransformers(TunableFunction, SentenceTransformerEmbeddings
     def _hold_to(self, found: str | None) -> None:
         if self.fingerprint is not None and found is not None and self.fingerprint != found:
             raise EmbeddingError(
-                f"The model at {self.name!r} has the fingerprint {found}; the vectors were made with {self.fingerprint}. "
-                "Searched with another model they are noise. Give the model that made them, or re-embed: create a new "
-                "table of the same schema without data, with the function made anew by "
+                f"The model at {self.name!r} has the fingerprint {found}; the vectors were made with "
+                f"{self.fingerprint}. Searched with another model they are noise. Give the model that made them, or "
+                "re-embed: create a new table of the same schema without data, with the function made anew by "
                 f"get_registry().get({TUNABLE_ALIAS!r}).create(name=...), and give the rows without their vectors to "
                 "open_table(db, new_name).add(rows)."
             )
@@ -131,7 +131,8 @@ class TunableSentenceTransformers(TunableFunction, SentenceTransformerEmbeddings
 
     def safe_model_dump(self) -> dict[str, Any]:
         """What a table keeps of the function; of a hub model the fingerprint is asked for now."""
-        kept: dict[str, Any] = super().safe_model_dump()
+        lancedb: Any = super()
+        kept: dict[str, Any] = lancedb.safe_model_dump()
         registered = get_registry().get(TUNABLE_ALIAS)
         if not issubclass(registered, TunableFunction):
             _warn_of_prompts(Path(self.name))

@@ -21,12 +21,17 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 NO_KEY = "no-key"
 """Sent where there is no key: the client insists on one, local servers do not read it."""
 
+_MISSING_KEY = (
+    "There is no API key for OpenAI. Set the environment variable OPENAI_API_KEY, or give api_key=...; "
+    'for a local server, which needs none, give its address: base_url="http://localhost:11434/v1".'
+)
+
 _SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """A server of OpenAI's API. Without its key it prints, copies and pickles; see `connect`."""
+    """A server of OpenAI's API; it prints and pickles without its key. `connect` makes one."""
 
     base_url: str
     """As the client takes it, ending in ``/v1`` for most servers."""
@@ -36,10 +41,16 @@ class Connection:
     """Repeats of a request that failed in a way that may heal."""
     key: SecretStr
     """Never shown, never pickled."""
+    error: type[EmbedtuneError]
+    """What is raised where the key is missing."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Connection":
+        return self  # frozen, and a copy in this process needs the key
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither the key nor the client, which holds it: a pickle is a file that somebody may read.
-        return {"base_url": self.base_url, "timeout": self.timeout, "max_retries": self.max_retries}
+        names = ("base_url", "timeout", "max_retries", "error")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         key = SecretStr(_clean_key(os.environ.get("OPENAI_API_KEY")) or NO_KEY)
@@ -59,6 +70,8 @@ class Connection:
     @cached_property
     def client(self) -> "OpenAI":
         """The client, made when the first request needs it."""
+        if self.is_openai and self.key.get_secret_value() == NO_KEY:
+            raise self.error(_MISSING_KEY)  # unpickled where the environment has no key
         from openai import OpenAI  # half a second
 
         return OpenAI(
@@ -107,13 +120,12 @@ def connect(
         raise error(f"max_retries must be a whole number of at least 0; got {max_retries!r}.")
     key = _clean_key(api_key or os.environ.get("OPENAI_API_KEY"))
     if not key and _is_openai(base_url):
-        raise error(
-            "There is no API key for OpenAI. Set the environment variable OPENAI_API_KEY, or give api_key=...; "
-            'for a local server, which needs none, give its address: base_url="http://localhost:11434/v1".'
-        )
+        raise error(_MISSING_KEY)
     if not key.isascii() or not key.isprintable() or " " in key:
         raise error("The API key holds characters that no key has (spaces, control or non-ASCII characters).")
-    return Connection(base_url=base_url, timeout=timeout, max_retries=max_retries, key=SecretStr(key or NO_KEY))
+    return Connection(
+        base_url=base_url, timeout=timeout, max_retries=max_retries, key=SecretStr(key or NO_KEY), error=error
+    )
 
 
 def _clean_key(key: str | None) -> str:

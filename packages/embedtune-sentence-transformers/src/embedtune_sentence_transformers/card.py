@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from embedtune import TuneResult
 from sentence_transformers import SentenceTransformer
 
+from embedtune import TuneResult
 from embedtune_sentence_transformers.embedder import embedding_dimension
 
 __all__ = ["write_card"]
@@ -29,7 +29,8 @@ tags: [sentence-transformers, sentence-similarity, feature-extraction, embedtune
 
 # {base}, tuned with embedtune
 {kept if record.kept_base else ""}
-{embedding_dimension(model)} dimensions, compared by {model.similarity_fn_name or "cosine"}; reads {model.max_seq_length} tokens.
+{embedding_dimension(model)} dimensions, compared by {model.similarity_fn_name or "cosine"}; \
+reads {model.max_seq_length} tokens.
 
 ## Use
 
@@ -43,8 +44,8 @@ chunks = model.encode_document(["..."])
 {_prompt_lines(model)}
 ## Validation
 
-On {record.configuration["validation_queries"]} queries that chose the checkpoint, so these figures flatter it; `embedtune`
-compares base and tuned on questions that neither has seen.
+On {record.configuration["validation_queries"]} queries that chose the checkpoint, so these figures flatter it; \
+`embedtune` compares base and tuned on questions that neither has seen.
 
 {_history_table(result)}
 
@@ -65,9 +66,9 @@ def _prompt_lines(model: SentenceTransformer) -> str:
     if not prompts:
         return ""
     return (
-        f"\nThe model was trained with prompts: {prompts}. `encode_query` and `encode_document` put them in front. A class "
-        f"that does not must be told, as in `HuggingFaceEmbeddings(query_encode_kwargs={{'prompt_name': 'query'}}, "
-        f"encode_kwargs={{'prompt_name': 'document'}})`.\n"
+        f"\nThe model was trained with prompts: {prompts}. `encode_query` and `encode_document` put them in front. "
+        "A class that does not must be told, as in `HuggingFaceEmbeddings("
+        "query_encode_kwargs={'prompt_name': 'query'}, encode_kwargs={'prompt_name': 'document'})`.\n"
     )
 
 

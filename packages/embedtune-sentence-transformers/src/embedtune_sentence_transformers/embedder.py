@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
+
 from embedtune import EmbeddingError
 from embedtune.folders import heal
 from embedtune.protocols import Similarity, Vectors
-from sentence_transformers import SentenceTransformer
-
 from embedtune_sentence_transformers.loading import load_model, local_folder, model_fingerprint
 
 __all__ = ["SentenceTransformerEmbedder", "embedding_dimension"]

@@ -6,11 +6,12 @@ import logging
 from pathlib import Path
 
 import torch
-from embedtune import ModelNotFoundError, TuningError
-from embedtune.fingerprints import folder_fingerprint
 from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
+
+from embedtune import ModelNotFoundError, TuningError
+from embedtune.fingerprints import folder_fingerprint
 
 __all__ = ["load_model", "local_folder", "model_fingerprint", "prompt_for"]
 
@@ -56,7 +57,8 @@ def load_model(
     except ValueError as error:
         if "trust_remote_code" in str(error):
             raise TuningError(
-                f"The model {ref!r} brings Python code of its own. Read it; if you trust it, give trust_remote_code=True."
+                f"The model {ref!r} brings Python code of its own. Read it; "
+                "if you trust it, give trust_remote_code=True."
             ) from error
         raise
     # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.

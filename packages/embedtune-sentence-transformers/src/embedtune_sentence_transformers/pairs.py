@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from embedtune import QADataset
 from sentence_transformers import SentenceTransformer
 
+from embedtune import QADataset
 from embedtune_sentence_transformers.loading import DOCUMENT_PROMPTS, QUERY_PROMPTS, prompt_for
 from embedtune_sentence_transformers.loss import MASKED, NEGATIVE, OWN
 
@@ -48,8 +48,9 @@ def pairs_of(dataset: QADataset) -> TrainingPairs:
 class PairCollator:
     """Tokenises a batch: all its queries, each distinct chunk once, and the matrix of labels.
 
-    A batch is drawn at random, so its lengths differ; padding all to the longest would be most of the work. Texts are
-    sorted by length and encoded in groups, which changes no figure. Implements what the sentence-transformers trainer asks of a collator.
+    A batch is drawn at random, so its lengths differ; padding all to the longest would be most of the work. Texts
+    are sorted by length and encoded in groups, which changes no figure. Implements what the sentence-transformers
+    trainer asks of a collator.
     """
 
     model: SentenceTransformer

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
+
 from embedtune import QADataset
 from embedtune.evaluation import evaluate_search
 from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
 from embedtune.search import ExactSearch
-from safetensors.torch import save_file
-from sentence_transformers import SentenceTransformer
-
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
 
 __all__ = ["Candidate", "Candidates", "Scorer"]

@@ -6,27 +6,38 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from embedtune import TrainingEvent, TuningError
-from embedtune.plugins import PluginManager
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 
+from embedtune import TrainingEvent, TuningError
+from embedtune.folders import replace_file
+from embedtune.plugins import PluginManager
 from embedtune_sentence_transformers.loss import MaskedInBatchLoss
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Options, chosen_precision
 from embedtune_sentence_transformers.pairs import PairCollator, TrainingPairs
 from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
 
-__all__ = ["Run", "Schedule"]
+__all__ = ["Run", "Schedule", "freeze_word_embeddings", "set_dropout"]
 
 logger = logging.getLogger(__name__)
+
+_FINAL = "final.safetensors"
+"""Weights at the end of a run; its presence says that the run is done."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,6 @@ class Run:
         scorer: Validates, or None where only the last step counts.
         folder: For checkpoints and candidates.
         options: The tuner's.
-        precision: ``"fp32"`` or ``"bf16"``.
         epochs: Passes over the pairs that the learning rate is planned for.
         seed: Seeds order and dropout.
         stop_at: The validation point to end at; the last if None.
@@ -97,7 +107,6 @@ class Run:
     scorer: Scorer | None
     folder: Path
     options: Options
-    precision: str
     epochs: int
     seed: int
     plugins: PluginManager
@@ -109,15 +118,18 @@ class Run:
         """Batches and validation points."""
         return Schedule(len(self.pairs), self.epochs, self.options.batch_size, self.options.validations_per_epoch)
 
-    def train(self, candidates: Candidates) -> None:
+    def train(self, candidates: Candidates) -> dict[str, torch.Tensor]:
         """Train to the end, from the last checkpoint if there is one; fills ``candidates``.
+
+        Returns:
+            The weights at the end.
 
         Raises:
             TuningError: If the loss is not a number.
         """
         last = self.stop_at or self.epochs * self.options.validations_per_epoch
-        if (self.folder / "done").exists():
-            return
+        if (self.folder / _FINAL).exists():
+            return load_file(self.folder / _FINAL)
         loss = MaskedInBatchLoss(self.model, self._temperature(), str(self.model.similarity_fn_name or "cosine"))
         rows = {"query": [query for query, _ in self.pairs.pairs], "chunk": [chunk for _, chunk in self.pairs.pairs]}
         trainer = _Trainer(
@@ -134,7 +146,10 @@ class Run:
             # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             trainer.train(resume_from_checkpoint=_last_checkpoint(self.folder))
-        (self.folder / "done").touch()
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.model.state_dict().items()}
+        with replace_file(self.folder / _FINAL) as partial:
+            save_file(state, partial)
+        return state
 
     def _group_size(self) -> int:
         # A CPU gains nothing from wide batches; a GPU is idle without them.
@@ -156,7 +171,7 @@ class Run:
             warmup_steps=round(self.options.warmup_ratio * schedule.total_steps),
             weight_decay=self.options.weight_decay,
             optim="adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch",
-            bf16=self.precision == "bf16",
+            bf16=chosen_precision(self.options.precision, device, training=True) == "bf16",
             use_cpu=device == "cpu",
             seed=self.seed,
             data_seed=self.seed,
@@ -273,5 +288,11 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
             module.p = probability
 
 
-FreshModel = Callable[[], SentenceTransformer]
-"""Gives a copy of the base model that may be trained in place."""
+def freeze_word_embeddings(model: torch.nn.Module) -> None:
+    """Take the word embeddings out of training, unless nothing else could be trained."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            words = set(map(id, module.get_input_embeddings().parameters()))
+            if any(id(parameter) not in words for parameter in model.parameters()):
+                module.get_input_embeddings().requires_grad_(False)
+            return

@@ -56,7 +56,20 @@ def _texts(name: str, texts: Mapping[str, str]) -> dict[str, str]:
                 f"QADataset.{name} must map non-empty str ids to str texts; got {key!r}: {text!r:.80} "
                 f"({type(key).__name__}: {type(text).__name__})."
             )
+        _check_unicode(name, key, text)
     return dict(texts)
+
+
+def _check_unicode(name: str, key: str, text: str) -> None:
+    """Half of a surrogate pair, as a faulty decoder leaves it, cannot be written to any file."""
+    try:
+        key.encode("utf-8")
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DatasetError(
+            f"QADataset.{name}[{key!r}] holds {error.object[error.start]!r} at character {error.start}, which is no "
+            "Unicode text. Decode its source with errors='replace'."
+        ) from error
 
 
 def _id_list(query: str, chunks: object) -> list[str]:

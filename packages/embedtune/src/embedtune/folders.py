@@ -7,6 +7,8 @@ missing for a moment; `heal`, which every load and every run calls first, comple
 
 import contextlib
 import errno
+import glob
+import itertools
 import logging
 import os
 import shutil
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_FILES_WRITTEN = itertools.count()
+"""Tells apart the files that threads of this process write to one target."""
 
 COMPLETE = ".complete"
 """Stands in the partial folder once all of the new content is there."""
@@ -212,7 +217,8 @@ def replace_file(target: Path) -> Iterator[Path]:
     """Write a file atomically: yields a path beside the target that takes its place on success."""
     target = Path(target).expanduser().absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    _remove_stale_files(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{next(_FILES_WRITTEN)}.partial")
     try:
         yield partial
         with open(partial, "rb+") as written:
@@ -220,6 +226,26 @@ def replace_file(target: Path) -> Iterator[Path]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_stale_files(target: Path) -> None:
+    """Remove what processes that were killed in `replace_file` left beside the target."""
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*-*.partial"):
+        process = stale.name.removeprefix(f".{target.name}.").partition("-")[0]
+        if process.isdigit() and not _is_running(int(process)):
+            stale.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # there a signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:

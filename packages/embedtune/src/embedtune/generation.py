@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from embedtune.dataset import QADataset, corpus_of
 from embedtune.dataset_checks import named
-from embedtune.errors import DatasetError, GenerationError
+from embedtune.errors import BudgetExceededError, DatasetError, GenerationError
 from embedtune.prompts import fill_template
 from embedtune.protocols import BaseLLM
 from embedtune.texts import text_hash
@@ -80,8 +80,12 @@ def write_questions(
     for chunk, text in tqdm(writable.items(), desc="writing questions", unit="chunk", disable=not progress):
         try:
             questions = parse_questions(writer.chat_completion(fill_template(template, text, n_questions)), n_questions)
-        except GenerationError as error:
+        except BudgetExceededError as error:  # the others would fail alike
             failures[chunk] = str(error)
+            break
+        except Exception as error:  # a user's LLM may raise anything: what was answered before is paid for
+            logger.debug("no answer for chunk %r", chunk, exc_info=error)
+            failures[chunk] = f"{type(error).__name__}: {error}"
             continue
         if not questions:
             failures[chunk] = "the answer held no question"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from embedtune.dataset import QADataset
 from embedtune.errors import ModelFolderError
@@ -25,6 +25,10 @@ class SeenTexts(BaseModel):
     """Hashes of the folded query texts, 16 hex digits."""
     chunks: frozenset[str] = frozenset()
     """Hashes of the folded texts of relevant chunks."""
+
+    @field_serializer("queries", "chunks")
+    def _in_order(self, hashes: frozenset[str]) -> list[str]:
+        return sorted(hashes)
 
     @classmethod
     def of(cls, datasets: Iterable[QADataset]) -> "SeenTexts":

@@ -14,7 +14,9 @@ _SHOWN = {("hit_rate", 1), ("hit_rate", 5), ("mrr", 10), ("ndcg", 10)}
 
 def comparison_table(comparison: Comparison) -> Table:
     """Base and tuned side by side, with the paired interval of the difference."""
-    table = Table(title=f"{comparison.n_queries} questions in {comparison.n_clusters} documents that training never saw")
+    table = Table(
+        title=f"{comparison.n_queries} questions in {comparison.n_clusters} documents that training never saw"
+    )
     if comparison.n_seen:
         table.title = f"{comparison.n_queries} questions, {comparison.n_seen} of them seen in training"
     for name in ("search", "metric"):

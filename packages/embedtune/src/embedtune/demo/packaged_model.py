@@ -26,7 +26,9 @@ def packaged_minilm() -> Path:
     try:
         installed = version(DISTRIBUTION)
     except PackageNotFoundError as error:
-        raise BackendNotFoundError(f"The demo's model, the package {DISTRIBUTION!r}, is not installed. {install}") from error
+        raise BackendNotFoundError(
+            f"The demo's model, the package {DISTRIBUTION!r}, is not installed. {install}"
+        ) from error
     if installed != VERSION:
         raise BackendNotFoundError(f"The demo needs {DISTRIBUTION} {VERSION}; installed is {installed}. {install}")
     spec = importlib.util.find_spec(DISTRIBUTION.replace("-", "_"))

@@ -80,8 +80,10 @@ def run_demo(
     task = standard_library_task(None if full else DEFAULT_FUNCTIONS, seed)
     split = task.split(val=0.1, test=0.45, seed=seed)
     assert split.val is not None and split.test is not None  # noqa: PT018  # both shares are above 0
-    say(f"{len(task.corpus)} functions, {len(task)} questions: {len(split.train)} to train, {len(split.val)} to choose, "
-        f"{len(split.test)} to test, no module on two sides")
+    say(
+        f"{len(task.corpus)} functions of this Python's library, {len(task)} questions: {len(split.train)} train, "
+        f"{len(split.val)} choose, {len(split.test)} test; no module on two sides"
+    )
     with replace_folder(folder, _is_ours) as new:
         say(f"tuning all-MiniLM-L6-v2 on {len(split.train)} questions")
         tuned = tune(str(model), split.train, split.val, new / "model", seed=seed, plugins=plugins)

@@ -1,0 +1,126 @@
+"""A killed run leaves the old model whole or the new one whole, and can be gone on with."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from embedtune import QADataset, TuningError, read_record, tune
+from embedtune.folders import heal, partial_of
+
+OPTIONS = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 3, "device": "cpu", "progress": False, "precision": "fp32"}
+
+SCRIPT = """
+import json, sys, time
+import embedtune
+base, data, path, resume = sys.argv[1:5]
+print("loaded", flush=True)
+split = embedtune.QADataset.load(data).split(val=0.3, test=0)
+embedtune.tune(base, split.train, split.val, path, resume=resume == "resume", **json.loads(sys.argv[5]))
+"""
+
+
+def start(base: Path, data: Path, path: Path, resume: str, **options: object) -> "subprocess.Popen[str]":
+    arguments = [str(base), str(data), str(path), resume, json.dumps(OPTIONS | options)]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def kill_after(process: "subprocess.Popen[str]", seconds: float) -> None:
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def data(code_words: QADataset, tmp_path: Path) -> Path:
+    code_words.save(tmp_path / "words.json")
+    return tmp_path / "words.json"
+
+
+def reference(small_model: Path, data: Path, path: Path, **options: object) -> bytes:
+    """The weights of a run that nobody interrupts."""
+    split = QADataset.load(data).split(val=0.3, test=0)
+    tune(str(small_model), split.train, split.val, path, **(OPTIONS | options))
+    return weights(path)
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_leave_the_old_model_and_a_resumed_run_ends_the_same(
+    small_model: Path, data: Path, tmp_path: Path
+) -> None:
+    """Ten kills in one run over a model of another seed, resumed each time."""
+    target = tmp_path / "model"
+    old = reference(small_model, data, target, seed=7)
+    new = reference(small_model, data, tmp_path / "reference", seed=8)
+    rng = random.Random(0)
+    started = time.monotonic()
+    whole = start(small_model, data, tmp_path / "timed", "anew", seed=8)
+    kill_free = whole.communicate()[1]
+    assert whole.returncode == 0, kill_free
+    duration = time.monotonic() - started
+    for _ in range(10):
+        kill_after(start(small_model, data, target, "resume", seed=8), rng.uniform(0, duration))
+        heal(target)
+        record = read_record(target)
+        assert record is not None
+        assert weights(target) == {7: old, 8: new}[record.configuration["seed"]]
+    last = start(small_model, data, target, "resume", seed=8)
+    errors = last.communicate()[1]
+    assert last.returncode == 0, errors
+    assert weights(target) == new
+    assert not partial_of(target).exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_a_checkpoint_goes_on_from_it(small_model: Path, data: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    expected = reference(small_model, data, tmp_path / "reference")
+    process = start(small_model, data, target, "anew")
+    while not list(partial_of(target).glob("run-0/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not target.exists()
+    steps = {path.name for path in partial_of(target).glob("run-0/checkpoint-*")}
+    last = start(small_model, data, target, "resume")
+    errors = last.communicate()[1]
+    assert last.returncode == 0, errors
+    assert steps
+    assert weights(target) == expected
+
+
+def test_resuming_another_job_is_refused(small_model: Path, data: Path, tmp_path: Path) -> None:
+    """With what differs; the interrupted run stays as it is."""
+    split = QADataset.load(data).split(val=0.3, test=0)
+    partial = partial_of(tmp_path / "model")
+    partial.mkdir()
+    (partial / "job.json").write_text(json.dumps({"tuner": "sentence-transformers", "epochs": 99}))
+    with pytest.raises(TuningError, match=r"the interrupted run differs in base, .*epochs, "):
+        tune(str(small_model), split.train, split.val, tmp_path / "model", resume=True, **OPTIONS)
+    assert json.loads((partial / "job.json").read_text())["epochs"] == 99
+
+
+def test_a_checkpoint_that_a_kill_cut_off_is_not_used(small_model: Path, data: Path, tmp_path: Path) -> None:
+    """The trainer writes its state last; without it the checkpoint before counts."""
+    from embedtune_sentence_transformers.training import _last_checkpoint
+
+    for step, state in ((2, "{}"), (4, '{"global'), (6, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert _last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
