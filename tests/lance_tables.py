@@ -1,5 +1,8 @@
 """What the tests of embedtune-lancedb share: rows, a table's schema, and a real model with prompts."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,15 @@ from embedtune_lancedb import get_registry
 
 TEXTS = ["apples are red", "drums are loud", "clouds drift over the sea"]
 ROWS = [{"id": str(place), "text": text} for place, text in enumerate(TEXTS)]
+
+
+def run_script(code: str, *arguments: object, folder: Path | None = None) -> tuple[str, str]:
+    """Standard output and error of a fresh interpreter in a folder; it sees the packages as this one does."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
 
 
 def schema_of(function: Any) -> type[LanceModel]:

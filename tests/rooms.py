@@ -50,7 +50,7 @@ ADAPTERS = (
         import_name="embedtune_sentence_transformers",
         extra="sentence-transformers",
         may_import=COMMON
-        | {"sentence_transformers", "transformers", "torch", "datasets", "safetensors", "huggingface_hub"},
+        | {"sentence_transformers", "transformers", "torch", "datasets", "safetensors", "huggingface_hub", "tqdm"},
     ),
     Room(
         distribution="embedtune-lancedb",

@@ -1,8 +1,6 @@
 """LanceDB as a search engine: the contract for each query type, and LanceDB's own traps."""
 
 import gc
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from embedtune.plugins import plugin_manager
 from embedtune.protocols import Similarity, Vectors
 from embedtune.testing import HashEmbedder, SearchContract, tiny_dataset
 from embedtune_lancedb import LanceEngine
+from lance_tables import run_script
 
 
 class EngineContract(SearchContract):
@@ -149,13 +148,14 @@ import tempfile
 tempfile.tempdir = {str(tmp_path)!r}
 from embedtune.testing import HashEmbedder, tiny_dataset
 from embedtune_lancedb import LanceEngine
+from lance_tables import run_script
 engine = LanceEngine(tiny_dataset().corpus, HashEmbedder())
 for query_type in ("vector", "fts", "hybrid"):
     print(engine.searcher(query_type).search(["where do apples come from?", "drums"], k=1))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["[['c0'], ['c3']]"] * 3, done.stderr
-    assert done.stderr == ""
+    found, said = run_script(code)
+    assert found.splitlines() == ["[['c0'], ['c3']]"] * 3
+    assert said == ""
     assert list(tmp_path.iterdir()) == []
 
 

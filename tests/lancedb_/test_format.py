@@ -1,6 +1,7 @@
 """The Lance folder: round trips, folders of LanceDB's fine-tuning branch, and what is refused."""
 
 import datetime
+import os
 import random
 import signal
 import subprocess
@@ -164,7 +165,9 @@ while True:
 def test_a_killed_save_leaves_the_old_whole_or_the_new_whole(tmp_path: Path) -> None:
     target, draw = tmp_path / "data", random.Random(0)
     for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(target)], stdout=subprocess.PIPE)
+        command = [sys.executable, "-c", SAVE_FOREVER, str(target)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"

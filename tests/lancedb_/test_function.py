@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import lancedb.embeddings
@@ -18,7 +16,7 @@ from embedtune.fingerprints import folder_fingerprint
 from embedtune.protocols import Embedder
 from embedtune.testing import EmbedderContract, tiny_dataset
 from embedtune_lancedb import get_registry
-from lance_tables import TEXTS, function_of, save_with_prompts
+from lance_tables import TEXTS, function_of, run_script, save_with_prompts
 
 
 class TestOurFunctionAsEmbedder(EmbedderContract):
@@ -56,8 +54,7 @@ for name in ("./missing", "/nowhere/model", "~/nowhere/model"):
 assert time.monotonic() - started < 1
 print({"torch", "sentence_transformers"} & set(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr
+    assert run_script(code)[0] == "set()"
 
 
 def test_making_a_function_loads_no_model(minilm: Path) -> None:
@@ -67,8 +64,7 @@ from embedtune_lancedb import get_registry
 get_registry().get("sentence-transformers").create(name={str(minilm)!r})
 print("torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
+    assert run_script(code)[0] == "False"
 
 
 @pytest.mark.parametrize("spelling", ["./model", "model", "~/model"])

@@ -1,8 +1,5 @@
 """The registry: LanceDB's own classes with more, and nothing of LanceDB changed."""
 
-import subprocess
-import sys
-
 import lancedb.embeddings
 import pytest
 from lancedb.embeddings import EmbeddingFunctionRegistry, TextEmbeddingFunction
@@ -12,6 +9,7 @@ from embedtune import BackendNotFoundError, EmbeddingError, EvaluationError, Tun
 from embedtune.testing import HashEmbedder, tiny_dataset
 from embedtune_lancedb import get_registry, register
 from embedtune_lancedb.functions import TunableFunction
+from lance_tables import run_script
 
 STOCK = lancedb.embeddings.get_registry()
 ALIASES = sorted(STOCK._functions)
@@ -139,8 +137,7 @@ assert {"lancedb"} <= {row.name for row in plugin_manager().search_engines()}
 assert plugin_manager().as_embedder(object()) is None
 print({"lancedb", "pyarrow"} & set(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr
+    assert run_script(code)[0] == "set()"
 
 
 def test_public_names_are_sorted_documented_and_there() -> None:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune import DatasetError, EmbeddingError, ModelNotFoundError
 from embedtune_lancedb import get_registry, open_table, register
-from lance_tables import ROWS, TEXTS, function_of, save_with_prompts, schema_of
+from lance_tables import ROWS, TEXTS, function_of, run_script, save_with_prompts, schema_of
 
 
 def vectors_of(table: Any) -> np.ndarray[Any, Any]:
@@ -231,10 +229,8 @@ def test_another_process_and_folder_opens_adds_and_searches_with_or_without_us(
         database = lancedb.connect(str(tmp_path / "db"))
         function = get_registry().get("sentence-transformers").create(name="./tuned")
         database.create_table("t", data=ROWS, schema=schema_of(function))
-        command = [sys.executable, "-c", way + "\n" + ADD_AND_SEARCH, str(tmp_path / "db")]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "elsewhere")
-        assert done.returncode == 0, done.stderr
-        found, ours = map(json.loads, done.stdout.splitlines())
+        printed, _ = run_script(way + "\n" + ADD_AND_SEARCH, tmp_path / "db", folder=tmp_path / "elsewhere")
+        found, ours = map(json.loads, printed.splitlines())
         assert [row[0] for row in found] == ["9", "1"]
         assert ours == ([] if way == WITHOUT_EMBEDTUNE else ["embedtune"])
         distances.append([row[1] for row in found])

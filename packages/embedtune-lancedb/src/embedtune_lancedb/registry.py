@@ -59,7 +59,7 @@ class TunableRegistry(EmbeddingFunctionRegistry):
         if issubclass(stock, TunableFunction):
             return stock
         if (name, stock) not in self._made:
-            self._made[name, stock] = _tunable(name, stock)
+            self._made[name, stock] = _tunable(stock)
         return self._made[name, stock]
 
     def register(self, alias: str | None = None) -> Any:
@@ -80,8 +80,8 @@ class TunableRegistry(EmbeddingFunctionRegistry):
         return str(self._stock.get_var(name))
 
 
-def _tunable(alias: str, stock: type[EmbeddingFunction]) -> type[EmbeddingFunction]:
-    """LanceDB's class with ours before it; the alias stays, so that LanceDB alone opens the tables."""
+def _tunable(stock: type[EmbeddingFunction]) -> type[EmbeddingFunction]:
+    """LanceDB's class with ours before it; it inherits the alias, so that LanceDB alone opens the tables."""
     ours: type = TunableFunction
     if issubclass(stock, SentenceTransformerEmbeddings):
         ours = TunableSentenceTransformers
@@ -89,9 +89,7 @@ def _tunable(alias: str, stock: type[EmbeddingFunction]) -> type[EmbeddingFuncti
         ours = TunableOpenAI
     metaclass: Any = type(stock)
     namespace = {"__doc__": stock.__doc__, "__module__": __name__}
-    made = cast("type[EmbeddingFunction]", metaclass(f"Tunable{stock.__name__}", (ours, stock), namespace))
-    setattr(made, "__embedding_function_registry_alias__", alias)  # noqa: B010 - no attribute that mypy knows
-    return made
+    return cast("type[EmbeddingFunction]", metaclass(f"Tunable{stock.__name__}", (ours, stock), namespace))
 
 
 class Registration:

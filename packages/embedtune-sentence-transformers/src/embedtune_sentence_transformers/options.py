@@ -38,8 +38,7 @@ class Options:
     max_seq_length: int | None = None
     """Tokens read of a text, in training and in the tuned model; None keeps the base's."""
     precision: str = "auto"
-    """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: training in bf16 on a GPU that has it and
-    in float32 on a CPU, validation in bf16 on any processor that has it."""
+    """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: bf16 on a GPU that has it."""
     metric: str = "ndcg@10"
     """The retrieval metric that chooses the checkpoint."""
     validations_per_epoch: int = 1
@@ -78,17 +77,15 @@ class Options:
             raise TuningError(f"metric: {error}") from error
 
 
-def chosen_precision(precision: str, device: str, *, training: bool) -> str:
+def chosen_precision(precision: str, device: str) -> str:
     """``"fp32"`` or ``"bf16"`` for a device.
 
     bf16 without AMX or AVX512-BF16 is emulated on a CPU, up to a hundred times slower; so it is detected, never
-    assumed. With them, encoding takes less than half the time; but the backward pass over short texts of many
-    lengths takes longer than in float32, so on a CPU ``"auto"`` trains in float32.
+    assumed. With them it pays for long texts only, so ``"auto"`` stays in float32 on a CPU.
 
     Args:
         precision: As in `Options`.
         device: torch's device type, such as ``"cpu"``.
-        training: Whether for training, or for validation.
 
     Raises:
         TuningError: If bf16 is demanded and the device cannot do it.
@@ -104,9 +101,7 @@ def chosen_precision(precision: str, device: str, *, training: bool) -> str:
             f"precision='bf16' needs a GPU with bf16, or a processor with AMX or AVX512-BF16; this {device!r} has "
             "none. Give precision='fp32', or leave it 'auto'."
         )
-    if precision == "auto" and training and device == "cpu":
-        return "fp32"
-    return "bf16" if capable and precision != "fp32" else "fp32"
+    return "bf16" if precision == "bf16" or (precision == "auto" and device == "cuda" and capable) else "fp32"
 
 
 def _cpu_has(probe: str) -> bool:

@@ -79,7 +79,7 @@ class Session:
         return Candidates.load(folder, self.options.metric)
 
     def _scorer(self, valset: QADataset) -> Scorer:
-        precision = chosen_precision(self.options.precision, self.base.device.type, training=False)
+        precision = chosen_precision(self.options.precision, self.base.device.type)
         return Scorer(valset, self.options.metric, precision, self.options.progress)
 
     def _run(

@@ -171,7 +171,7 @@ class Run:
             warmup_steps=round(self.options.warmup_ratio * schedule.total_steps),
             weight_decay=self.options.weight_decay,
             optim="adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch",
-            bf16=chosen_precision(self.options.precision, device, training=True) == "bf16",
+            bf16=chosen_precision(self.options.precision, device) == "bf16",
             use_cpu=device == "cpu",
             seed=self.seed,
             data_seed=self.seed,

@@ -54,7 +54,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         plan = self.plan(self.options.folds)
         base = self._load_base()
         fingerprint = model_fingerprint(base, self._base_folder(), max_seq_length=self.options.max_seq_length)
-        precision = chosen_precision(self.options.precision, base.device.type, training=True)
+        precision = chosen_precision(self.options.precision, base.device.type)
         pairs = pairs_of(plan.trainset)
         truncated_share = _truncated_share(base, pairs)
         with self.writing(self._job(fingerprint, precision)) as partial:

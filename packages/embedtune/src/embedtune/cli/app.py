@@ -46,12 +46,12 @@ def demo(
     json_file: Json = None,
 ) -> None:
     """Tune a small model on your Python's standard library and compare it; no network, no key."""
-    from embedtune.demo import run_demo
+    from embedtune.demo import DEFAULT_FUNCTIONS, run_demo
 
     def say(text: str) -> None:
         console.print(f"[bold]>[/bold] {text}", highlight=False)
 
-    result = run_demo(folder, full=full, seed=seed, say=say)
+    result = run_demo(folder, n_functions=None if full else DEFAULT_FUNCTIONS, seed=seed, say=say)
     if json_file is not None:
         _write_json(json_file, result.comparison.to_json())
     console.print(comparison_table(result.comparison))

@@ -18,7 +18,7 @@ from embedtune.tuner import TuneResult, tune
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["DemoResult", "run_demo"]
+__all__ = ["DEFAULT_FUNCTIONS", "DemoResult", "run_demo"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class DemoResult:
 def run_demo(
     folder: Path,
     *,
-    full: bool = False,
+    n_functions: int | None = DEFAULT_FUNCTIONS,
     seed: int = 0,
     say: Callable[[str], None] = logger.info,
     plugins: "PluginManager | None" = None,
@@ -58,7 +58,7 @@ def run_demo(
 
     Args:
         folder: New, or of an earlier demo, which is replaced; written whole or not at all.
-        full: Whether all of the standard library is taken.
+        n_functions: About how many functions of the standard library; all if None.
         seed: Draws modules and split, and seeds training: same seed, same machine, same figures.
         say: Hears what is being done.
         plugins: Where tuner and search engine are looked up.
@@ -77,7 +77,7 @@ def run_demo(
     model = packaged_minilm()
     manager.tuner("sentence-transformers")
     manager.search_engine("lancedb")
-    task = standard_library_task(None if full else DEFAULT_FUNCTIONS, seed)
+    task = standard_library_task(n_functions, seed)
     split = task.split(val=0.1, test=0.45, seed=seed)
     assert split.val is not None and split.test is not None  # noqa: PT018  # both shares are above 0
     say(

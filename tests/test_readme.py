@@ -1,0 +1,98 @@
+"""Every code block of the README is run here, so that none of it is a promise."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedtune.plugins import PluginManager
+from embedtune.testing import CannedLLM, HashEmbedder, tiny_dataset
+from rooms import ROOT
+
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+QUESTIONS = "1. How is the first thing here done?\n2. What does the second thing here cost?"
+
+
+def blocks(language: str) -> list[str]:
+    return [code for name, code in BLOCKS if name == language]
+
+
+def test_every_block_is_of_a_kind_that_is_run_here() -> None:
+    assert {name for name, _ in BLOCKS} == {"bash", "python", "toml", "text"}
+    assert len(blocks("python")) == 6
+
+
+def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One namespace, as a reader would paste them; only the hub's name becomes a folder, since no test downloads."""
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+    from langchain_core.language_models import FakeListChatModel
+    from llama_index.core.embeddings import MockEmbedding
+    from llama_index.core.llms import MockLLM
+    from llama_index.core.schema import TextNode
+
+    monkeypatch.chdir(tmp_path)
+    texts = list(tiny_dataset(8).corpus.values())
+    answers = [f"1. Where do the things of page {i} come from?\n2. What do things of kind {i} cost?" for i in range(8)]
+    namespace: dict[str, Any] = {
+        "__name__": "readme",
+        "pages": {f"page {i}": text for i, text in enumerate(texts)},
+        "llm": CannedLLM(answers),
+        "nodes": [TextNode(text=text) for text in texts],
+        "llama_index_llm": MockLLM(),  # echoes the prompt
+        "embed_model": MockEmbedding(embed_dim=8),
+        "documents": [Document(page_content=text) for text in texts],
+        "chat_model": FakeListChatModel(responses=[QUESTIONS]),
+        "embeddings": DeterministicFakeEmbedding(size=8),
+    }
+    for code in blocks("python"):
+        if "llama_index_llm" in code:
+            namespace["nodes"] = [TextNode(text=f"1. {text} And what of number {i}?") for i, text in enumerate(texts)]
+        exec(compile(code.replace(HUB_NAME, str(minilm)), "README.md", "exec"), namespace)
+    assert (tmp_path / "tuned_model" / "embedtune.json").is_file()
+    assert namespace["comparison"].n_seen == 0
+    manager = PluginManager(found=[])
+    manager.register(_module(namespace), "words", "my-plugin 1.0")
+    assert [row.name for row in manager.search_engines()] == ["words"]
+    assert isinstance(manager.embedder("hashes:16"), HashEmbedder)
+
+
+def _module(namespace: dict[str, Any]) -> Any:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(**{name: value for name, value in namespace.items() if name.startswith("embedtune_")})
+
+
+def test_the_entry_point_is_in_the_group_that_is_read() -> None:
+    (block,) = blocks("toml")
+    assert tomllib.loads(block) == {"project": {"entry-points": {"embedtune": {"words": "my_plugin"}}}}
+
+
+@pytest.mark.parametrize(
+    "command", ["ruff format", "ruff check", "mypy", 'python -m pytest -m "not slow"'], ids=lambda command: command
+)
+def test_the_command_to_develop_works(command: str) -> None:
+    """As written, but changing no file, and the tests are only collected: they are running already."""
+    assert command in blocks("bash")[2].splitlines()
+    words = shlex.split(command)
+    dry = {"ruff format": ["--check"], "python": ["--collect-only", "-q"]}
+    words += dry.get(command, dry.get(words[0], []))
+    if words[0] == "python":
+        words = words[1:]
+    elif words[0] in ("ruff", "mypy"):
+        words = ["-m", *words]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_two_commands_are_the_ones_that_install() -> None:
+    """The first is run by the test of the demo, the second is running."""
+    demo, tests, _ = blocks("bash")
+    assert demo == 'pip install ".[demo]" && embedtune demo\n'
+    assert tests == 'pip install ".[test]" && python -m pytest\n'
