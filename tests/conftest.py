@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test may fetc
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the tests' own servers
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,21 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("EMBEDTUNE_TEST_DATA does not name the folder with lancedb_docs, nl2bash, tatqa and xquad_de")
     return Path(folder)
+
+
+_OUTCOMES: dict[str, set[str]] = {}
+"""Outcomes of the tests of each module."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what became of each test."""
+    if report.when == "call" or report.skipped:
+        _OUTCOMES.setdefault(report.nodeid.partition("::")[0], set()).add(report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI nothing may be missing for a whole module: a green run that skipped an adapter proves nothing."""
+    skipped = sorted(module for module, outcomes in _OUTCOMES.items() if outcomes == {"skipped"})
+    if os.environ.get("CI") and skipped:
+        sys.stderr.write(f"\nCI skipped every test of: {', '.join(skipped)}\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

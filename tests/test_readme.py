@@ -28,6 +28,7 @@ def test_every_block_is_of_a_kind_that_is_run_here() -> None:
     assert len(blocks("python")) == 6
 
 
+@pytest.mark.slow
 def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One namespace, as a reader would paste them; only the hub's name becomes a folder, since no test downloads."""
     from langchain_core.documents import Document
@@ -75,7 +76,9 @@ def test_the_entry_point_is_in_the_group_that_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["ruff format", "ruff check", "mypy", 'python -m pytest -m "not slow"'], ids=lambda command: command
+    "command",
+    ["ruff format", "ruff check", pytest.param("mypy", marks=pytest.mark.slow), 'python -m pytest -m "not slow"'],
+    ids=lambda command: command,
 )
 def test_the_command_to_develop_works(command: str) -> None:
     """As written, but changing no file, and the tests are only collected: they are running already."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from tqdm.auto import tqdm
 
 from embedtune import EmbeddingError
 from embedtune.folders import heal
@@ -18,7 +19,7 @@ __all__ = ["SentenceTransformerEmbedder", "embedding_dimension"]
 
 logger = logging.getLogger(__name__)
 
-_TEXTS_WORTH_A_BAR = 512
+_TEXTS_WORTH_A_BAR = 256
 
 
 def embedding_dimension(model: SentenceTransformer) -> int:
@@ -35,7 +36,7 @@ class SentenceTransformerEmbedder:
         model: A loaded model.
         folder: Where its files are, if it was loaded from them unchanged.
         batch_size: Texts at once.
-        progress: Whether a bar is shown; for 512 texts and more if None.
+        progress: Whether a bar is shown; for 256 texts and more if None.
         precision: ``"fp32"``, or ``"bf16"`` for autocast.
     """
 
@@ -47,14 +48,13 @@ class SentenceTransformerEmbedder:
         batch_size: int = 32,
         progress: bool | None = None,
         precision: str = "fp32",
-        **settings: object,
     ) -> None:
         self.model = model
         self.folder = folder
         self._batch_size = batch_size
         self._progress = progress
         self._precision = precision
-        self._settings = settings
+        self._settings: dict[str, object] = {}
 
     @classmethod
     def load(
@@ -83,9 +83,16 @@ class SentenceTransformerEmbedder:
             ModelNotFoundError: If it is nowhere.
         """
         heal(Path(ref))
-        changed = {"max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
-        model = load_model(ref, device=device, trust_remote_code=trust_remote_code, **changed)
-        return cls(model, local_folder(ref), batch_size=batch_size, progress=progress, **changed)
+        model = load_model(
+            ref,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            max_seq_length=max_seq_length,
+            truncate_dim=truncate_dim,
+        )
+        embedder = cls(model, local_folder(ref), batch_size=batch_size, progress=progress)
+        embedder._settings = {"max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
+        return embedder
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,9 +126,20 @@ class SentenceTransformerEmbedder:
         if not texts:
             return np.zeros((0, embedding_dimension(self.model)), dtype=np.float32)
         shown = len(texts) >= _TEXTS_WORTH_A_BAR if self._progress is None else self._progress
-        device = self.model.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._precision == "bf16"):
-            vectors = getattr(self.model, method)(
-                list(texts), batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=shown
-            )
-        return np.asarray(vectors, dtype=np.float32)
+        # Longest first, as the library sorts within a call: the bar then errs to the safe side.
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        side = method.removeprefix("encode_")
+        vectors = np.empty((len(texts), embedding_dimension(self.model)), dtype=np.float32)
+        with tqdm(total=len(texts), desc=f"embedding, {side}", unit="text", disable=not shown, leave=False) as bar:
+            for start in range(0, len(texts), _TEXTS_WORTH_A_BAR):
+                places = order[start : start + _TEXTS_WORTH_A_BAR]
+                with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+                    encoded = getattr(self.model, method)(
+                        [texts[i] for i in places],
+                        batch_size=self._batch_size,
+                        convert_to_numpy=True,
+                        show_progress_bar=False,
+                    )
+                vectors[places] = np.asarray(encoded, dtype=np.float32)
+                bar.update(len(places))
+        return vectors

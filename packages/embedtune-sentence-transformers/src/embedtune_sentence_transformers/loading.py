@@ -46,7 +46,7 @@ def load_model(
         ModelNotFoundError: If the hub has no such model, or cannot be reached and it is not cached.
         TuningError: If the model wants code of its own to run and ``trust_remote_code`` is False.
     """
-    transformers_logging.disable_progress_bar()  # loading takes less than a second and needs no bar
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less than a second
     try:
         model = SentenceTransformer(ref, device=device, trust_remote_code=trust_remote_code, truncate_dim=truncate_dim)
     except OSError as error:

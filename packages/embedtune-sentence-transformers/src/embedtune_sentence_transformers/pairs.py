@@ -96,7 +96,7 @@ class PairCollator:
     def _tokenised(self, texts: list[str], prompt: str | None, task: str) -> dict[str, Any]:
         is_router = type(self.model[0]).__name__ == "Router"
         prompted = [f"{prompt or ''}{text}" for text in texts]
-        features = self.model.tokenize(prompted, **({"task": task} if is_router else {}))
+        features: dict[str, Any] = self.model.tokenize(prompted, **({"task": task} if is_router else {}))
         if prompt and not all(getattr(module, "include_prompt", True) for module in self.model):
             # Tokens of the prompt less its closing special token, as encode() counts them.
             features["prompt_length"] = self.model.tokenize([prompt])["input_ids"].shape[-1] - 1

@@ -8,7 +8,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -82,7 +82,7 @@ class _Trainer(SentenceTransformerTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Weights and configuration alone, in safetensors."""
-        self.model.save(output_dir or self.args.output_dir, create_model_card=False, safe_serialization=True)
+        self.model.save(str(output_dir or self.args.output_dir), create_model_card=False, safe_serialization=True)
 
 
 @dataclass
@@ -137,7 +137,7 @@ class Run:
             args=self._arguments(),
             train_dataset=Dataset.from_dict(rows),
             loss=loss,
-            data_collator=PairCollator(self.model, self.pairs, group_size=self._group_size()),
+            data_collator=cast(Any, PairCollator(self.model, self.pairs, group_size=self._group_size())),
             callbacks=[_Progress(self, candidates, self.schedule.step_of(last))],
         )
         for callback in (ProgressCallback, PrinterCallback):

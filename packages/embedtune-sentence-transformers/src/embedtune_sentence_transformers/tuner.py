@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 from sentence_transformers import SentenceTransformer
 
@@ -41,7 +42,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
     """
 
     name = "sentence-transformers"
-    Options = TuningOptions
+    Options: ClassVar[type] = TuningOptions
     options: TuningOptions
 
     def finetune(self) -> None:

@@ -63,6 +63,11 @@ class TuneResult:
         return self.record.kept_base
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The options of a tuner that has none."""
+
+
 class BaseEmbeddingTuner(ABC):
     """A way to tune a model; a plugin subclasses it and implements `finetune`.
 
@@ -87,9 +92,8 @@ class BaseEmbeddingTuner(ABC):
     name: ClassVar[str] = "custom"
     """The tuner's name, for ``embedtune.json``."""
 
-    @dataclass(frozen=True, kw_only=True)
-    class Options:
-        """Options of the tuner with their defaults; a subclass brings its own dataclass."""
+    Options: ClassVar[type] = NoOptions
+    """A dataclass of the tuner's options with their defaults."""
 
     result: TuneResult | None = None
     """Set by `finetune`."""

@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_FUNCTIONS", "DemoResult", "run_demo"]
 logger = logging.getLogger(__name__)
 
 DEFAULT_FUNCTIONS = 1800
-"""Functions in the task at the default size: about three minutes on two cores."""
+"""Functions in the task at the default size: three to four minutes on two cores."""
 
 QUERY_TYPES = ("vector", "fts", "hybrid")
 
