@@ -156,8 +156,10 @@ def test_a_folder_format_does_not_replace_a_file(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     tiny_dataset(2).save(path)
-    broken = QADataset({"q": "a lone surrogate \ud800?"}, {"c": "text"}, {"q": ["c"]})
-    with pytest.raises(ValueError, match="surrogates not allowed"):
+    endless: dict[str, object] = {}
+    endless["self"] = endless
+    broken = QADataset({"q": "how?"}, {"c": "text"}, {"q": ["c"]}, {"c": endless})
+    with pytest.raises(ValueError, match="Circular reference"):
         broken.save(path)
     assert len(QADataset.load(path)) == 4
     assert [entry.name for entry in tmp_path.iterdir()] == ["set.json"]

@@ -59,7 +59,7 @@ def _layout(path: Path, format: str | None, plugins: "PluginManager | None") -> 
     names = ", ".join(repr(layout.name) for layout in found or manager.dataset_formats())
     if found:
         raise DatasetError(f"{str(path)!r} could be {names}; say which with format=...")
-    if not path.suffix:
+    if not path.suffix and "lance" not in {layout.name for layout in manager.dataset_formats()}:
         hint = ' A path without suffix is a Lance folder, which needs: pip install "embedtune[lancedb]"'
         raise BackendNotFoundError(f"No installed dataset format fits {str(path)!r}. Installed: {names}.{hint}")
-    raise DatasetError(f"No dataset format fits {str(path)!r}. Say one with format=...; installed: {names}.")
+    raise DatasetError(f"No dataset format fits what is at {str(path)!r}. Say one with format=...; installed: {names}.")
