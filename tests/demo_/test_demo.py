@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ def test_control_c_leaves_nothing(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts its background jobs with SIGINT ignored, and so the tests in one; a user's demo is not.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     while not list(tmp_path.glob(".embedtune-demo.partial/new/.model.partial")):
         assert process.poll() is None, process.communicate()
@@ -159,6 +162,6 @@ def test_control_c_leaves_nothing(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.rstrip().endswith("embedtune: stopped")
+    assert errors.rstrip().endswith("embedtune: stopped; nothing is left behind")
     assert "Traceback" not in errors
     assert not list(tmp_path.iterdir())

@@ -21,6 +21,3 @@ def main() -> None:
     except EmbedtuneError as error:
         sys.stderr.write(f"embedtune: {error}\n")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.stderr.write("embedtune: stopped\n")
-        sys.exit(130)

@@ -1,6 +1,9 @@
 """The commands."""
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +22,21 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
+_INTERRUPTED = 130
+"""Exit status of a program that SIGINT ended, as shells have it."""
+
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
+
+
+@contextmanager
+def _stoppable(what_is_left: str) -> Iterator[None]:
+    """On Ctrl-C say what is left, instead of a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nembedtune: stopped; {what_is_left}\n")
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _version(wanted: bool) -> None:
@@ -51,7 +67,8 @@ def demo(
     def say(text: str) -> None:
         console.print(f"[bold]>[/bold] {text}", highlight=False)
 
-    result = run_demo(folder, n_functions=None if full else DEFAULT_FUNCTIONS, seed=seed, say=say)
+    with _stoppable("nothing is left behind"):
+        result = run_demo(folder, n_functions=None if full else DEFAULT_FUNCTIONS, seed=seed, say=say)
     if json_file is not None:
         _write_json(json_file, result.comparison.to_json())
     console.print(comparison_table(result.comparison))
@@ -71,12 +88,11 @@ def tune_command(
     json_file: Json = None,
 ) -> None:
     """Tune a model on a data set; what chooses the checkpoint is held back from it."""
-    result = tune(base, QADataset.load(dataset, split=split), path=out, epochs=epochs, seed=seed, resume=resume)
+    with _stoppable(f"{out} is as it was; the same command with --resume goes on from here"):
+        result = tune(base, QADataset.load(dataset, split=split), path=out, epochs=epochs, seed=seed, resume=resume)
     if json_file is not None:
         _write_json(json_file, _result_json(result))
     console.print(tuning_table(result))
-    if result.kept_base:
-        console.print("No step was better than the base model, so its weights are kept.")
     console.print(f"{result.seconds:.0f} s. Model: {result.path}", highlight=False, soft_wrap=True)
 
 
