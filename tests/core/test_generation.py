@@ -4,7 +4,15 @@ import re
 
 import pytest
 
-from embedtune import DEFAULT_PROMPT_TMPL, DatasetError, GenerationError, PluginManager, QADataset, TextChunk
+from embedtune import (
+    DEFAULT_PROMPT_TMPL,
+    BudgetExceededError,
+    DatasetError,
+    GenerationError,
+    PluginManager,
+    QADataset,
+    TextChunk,
+)
 from embedtune.generation import parse_questions
 from embedtune.plugins import LLMBackend, hookimpl
 from embedtune.prompts import fill_template
@@ -276,3 +284,29 @@ def test_an_llm_may_be_given_by_reference(plugins: PluginManager) -> None:
 def test_an_llm_reference_that_nobody_loads_says_what_is_installed(plugins: PluginManager) -> None:
     with pytest.raises(LookupError, match=r"No installed LLM loads 'gpt-4.1'. Installed LLMs: none"):
         QADataset.from_llm(CHUNKS, "gpt-4.1", plugins=plugins)
+
+
+class RaisingLLM(BaseLLM):
+    """Answers the first prompt and raises at every other."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = 0
+
+    def chat_completion(self, prompt: str) -> str:
+        self.asked += 1
+        if self.asked > 1:
+            raise self.error
+        return "1. What is asked here at all?"
+
+
+def test_whatever_a_users_llm_raises_loses_no_answer_that_was_paid_for() -> None:
+    llm = RaisingLLM(KeyError("choices"))
+    assert len(QADataset.from_llm(CHUNKS, llm, progress=False)) == 1
+    assert llm.asked == len(CHUNKS)
+
+
+def test_a_spent_budget_ends_the_asking_and_keeps_the_answers() -> None:
+    llm = RaisingLLM(BudgetExceededError("the limit of 1.00 is reached"))
+    assert len(QADataset.from_llm(CHUNKS, llm, progress=False)) == 1
+    assert llm.asked == 2

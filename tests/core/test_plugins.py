@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions
@@ -532,3 +533,15 @@ def test_every_hook_says_how_it_is_asked() -> None:
     assert len(hooks) == 12
     for name, hook in hooks.items():
         assert str(hook.__doc__).split(":")[0] in {"Collect", "Claim", "Broadcast"}, name
+
+
+def test_a_plugin_that_exits_is_broken_and_ends_nothing(tmp_path: Path) -> None:
+    """``sys.exit`` at its import is an error like any other."""
+    script = (
+        "import sys\nfrom importlib.metadata import EntryPoint\nfrom embedtune.plugins import PluginManager\n"
+        "manager = PluginManager(found=[EntryPoint('quitter', 'quitting_plugin', 'embedtune')])\n"
+        "print([type(info.error).__name__ for info in manager.installed if info.name == 'quitter'])\n"
+    )
+    (tmp_path / "quitting_plugin.py").write_text("import sys\nsys.exit(3)\n")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "['SystemExit']"), done.stderr

@@ -102,6 +102,8 @@ def test_a_run_killed_after_a_checkpoint_goes_on_from_it(small_model: Path, data
     assert last.returncode == 0, errors
     assert steps
     assert weights(target) == expected
+    # A table made with the one is good for the other.
+    assert read_record(target).fingerprint == read_record(tmp_path / "reference").fingerprint  # type: ignore[union-attr]
 
 
 def test_resuming_another_job_is_refused(small_model: Path, data: Path, tmp_path: Path) -> None:

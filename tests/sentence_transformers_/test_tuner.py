@@ -1,6 +1,7 @@
 """The tuner: what it writes, what it refuses, what it never changes."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune import (
     BaseEmbeddingTuner,
+    EmbedtuneError,
     ModelFolderError,
     ModelNotFoundError,
     QADataset,
     TrainingEvent,
     TuningError,
+    compare,
     evaluate,
     hookimpl,
     plugin_manager,
@@ -232,3 +235,47 @@ def test_bf16_is_detected_and_never_assumed(monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen_precision("auto", "cpu") == "fp32"
     with pytest.raises(TuningError, match="needs a GPU with bf16, or a processor with AMX or AVX512-BF16"):
         chosen_precision("bf16", "cpu")
+
+
+def test_a_loaded_model_still_knows_what_it_has_seen(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
+    """As the README loads it: no comparison on its own training questions says "ship"."""
+    tune(str(small_model), code_words, path=tmp_path / "m", batch_size=16, learning_rate=1e-3, **QUICK)
+    comparison = compare(
+        SentenceTransformer(str(small_model), device="cpu"),
+        SentenceTransformer(str(tmp_path / "m"), device="cpu"),
+        code_words,
+    )
+    assert comparison.n_seen == len(code_words)
+    assert comparison.verdict != "ship"
+
+
+def test_a_model_tuned_twice_has_seen_both_sets(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
+    tune(str(small_model), code_words, path=tmp_path / "first", **QUICK)
+    tune(str(tmp_path / "first"), tiny_dataset(8), path=tmp_path / "second", **QUICK)
+    assert evaluate(str(tmp_path / "second"), code_words).n_seen == len(code_words)
+    assert evaluate(str(tmp_path / "second"), tiny_dataset(8)).n_seen == 16
+
+
+@pytest.mark.parametrize("broken", ["model.safetensors", "config.json", "modules.json", "tokenizer.json"])
+def test_a_broken_base_is_named(small_model: Path, tmp_path: Path, broken: str) -> None:
+    """And no framework's traceback."""
+    shutil.copytree(small_model, tmp_path / "base")
+    content = (tmp_path / "base" / broken).read_bytes()
+    (tmp_path / "base" / broken).write_bytes(content[: len(content) // 2])
+    with pytest.raises(EmbedtuneError, match=r"model .*base'"):
+        tune(str(tmp_path / "base"), tiny_dataset(8), path=tmp_path / "m", **QUICK)
+    assert not (tmp_path / "m").exists()
+
+
+def test_weights_in_a_pickle_are_not_loaded(small_model: Path, tmp_path: Path) -> None:
+    """A pickle can run code."""
+    shutil.copytree(small_model, tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base" / "pytorch_model.bin")
+    with pytest.raises(EmbedtuneError, match=r"Cannot load the model|cannot be loaded"):
+        tune(str(tmp_path / "base"), tiny_dataset(8), path=tmp_path / "m", **QUICK)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": "8"}, {"metric": None}, {"seed": -1}, {"seed": "x"}])
+def test_options_of_a_wrong_type_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(TuningError, match=r"of the wrong type|seed must be a whole number"):
+        tune("anything", tiny_dataset(), path=tmp_path / "m", **options)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from embedtune import EmbeddingError
 from embedtune.folders import heal
 from embedtune.protocols import Similarity, Vectors
-from embedtune_sentence_transformers.loading import load_model, local_folder, model_fingerprint
+from embedtune_sentence_transformers.loading import load_model, loaded_from, local_folder, model_fingerprint
 
 __all__ = ["SentenceTransformerEmbedder", "embedding_dimension"]
 
@@ -55,6 +55,8 @@ class SentenceTransformerEmbedder:
         self._progress = progress
         self._precision = precision
         self._settings: dict[str, object] = {}
+        self.record_folder = folder
+        """Where ``embedtune.json`` may say what the model has seen."""
 
     @classmethod
     def load(
@@ -92,6 +94,13 @@ class SentenceTransformerEmbedder:
         )
         embedder = cls(model, local_folder(ref), batch_size=batch_size, progress=progress)
         embedder._settings = {"max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
+        return embedder
+
+    @classmethod
+    def claim(cls, model: SentenceTransformer) -> "SentenceTransformerEmbedder":
+        """Of a model that the user loaded: its weights may have changed since, but what it has seen it has seen."""
+        embedder = cls(model)
+        embedder.record_folder = loaded_from(model)
         return embedder
 
     @cached_property

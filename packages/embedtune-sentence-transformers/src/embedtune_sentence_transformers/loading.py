@@ -10,10 +10,10 @@ from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from embedtune import ModelNotFoundError, TuningError
+from embedtune import ModelFolderError, ModelNotFoundError
 from embedtune.fingerprints import folder_fingerprint
 
-__all__ = ["load_model", "local_folder", "model_fingerprint", "prompt_for"]
+__all__ = ["load_model", "loaded_from", "local_folder", "model_fingerprint", "prompt_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,23 +44,34 @@ def load_model(
 
     Raises:
         ModelNotFoundError: If the hub has no such model, or cannot be reached and it is not cached.
-        TuningError: If the model wants code of its own to run and ``trust_remote_code`` is False.
+        ModelFolderError: If a file of it is broken, or it wants code of its own to run and ``trust_remote_code`` is
+            False.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less than a second
     try:
-        model = SentenceTransformer(ref, device=device, trust_remote_code=trust_remote_code, truncate_dim=truncate_dim)
+        # Safetensors alone: a pickle of weights can run code.
+        model = SentenceTransformer(
+            ref,
+            model_kwargs={"use_safetensors": True},
+            device=device,
+            trust_remote_code=trust_remote_code,
+            truncate_dim=truncate_dim,
+        )
     except OSError as error:
         raise ModelNotFoundError(
             f"Cannot load the model {ref!r}: {_first_line(error)} Give a model folder, or a hub name that can be "
             "reached or is in the local cache."
         ) from error
-    except ValueError as error:
+    except Exception as error:  # each framework has its own for a file that is missing, cut or changed
         if "trust_remote_code" in str(error):
-            raise TuningError(
-                f"The model {ref!r} brings Python code of its own. Read it; "
-                "if you trust it, give trust_remote_code=True."
+            raise ModelFolderError(
+                f"The model {ref!r} brings Python code of its own, which is not run. Read it; if you trust it, give "
+                "trust_remote_code=True to tune(), or load it yourself and give the loaded model."
             ) from error
-        raise
+        raise ModelFolderError(
+            f"The model {ref!r} cannot be loaded: {type(error).__name__}: {_first_line(error)} Is a file missing or "
+            "cut off? Download or tune it again."
+        ) from error
     # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
     model = model.float()
     if max_seq_length is not None:
@@ -81,6 +92,16 @@ def local_folder(ref: str) -> Path | None:
             return Path(snapshot_download(name, local_files_only=True))
         except (OSError, ValueError):  # not in the cache, or no name that the hub could have
             continue
+    return None
+
+
+def loaded_from(model: SentenceTransformer) -> Path | None:
+    """The folder that a model was loaded from, if it says so and the folder is still there."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        name = getattr(config, "_name_or_path", None)
+        if isinstance(name, str) and name:
+            return Path(name) if Path(name).is_dir() else None
     return None
 
 

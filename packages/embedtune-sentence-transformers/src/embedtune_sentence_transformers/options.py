@@ -55,6 +55,12 @@ class Options:
     """Whether bars are shown."""
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except (TypeError, AttributeError) as error:
+            raise TuningError(f"An option is of the wrong type: {error}. Options: {self}.") from error
+
+    def _check(self) -> None:
         rules = {
             "batch_size": (self.batch_size >= 2, "at least 2: a single pair has nothing to be told from"),
             "learning_rate": (0 < self.learning_rate < 1, "above 0 and below 1"),

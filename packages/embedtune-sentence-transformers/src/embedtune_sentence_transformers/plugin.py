@@ -56,4 +56,4 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
         return None
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch is loaded already
 
-    return SentenceTransformerEmbedder(thing)
+    return SentenceTransformerEmbedder.claim(thing)

@@ -142,6 +142,8 @@ class Run:
         )
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
+        # At each clean-up of checkpoints the library warns that it goes by their numbers, which is what we want.
+        logging.getLogger("transformers.trainer_utils").addFilter(_without_mtime)
         with warnings.catch_warnings():
             # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -184,6 +186,10 @@ class Run:
             dataloader_pin_memory=device == "cuda",
             remove_unused_columns=False,
         )
+
+
+def _without_mtime(record: logging.LogRecord) -> bool:
+    return "mtime may not be reliable" not in record.getMessage()
 
 
 def _last_checkpoint(folder: Path) -> str | None:

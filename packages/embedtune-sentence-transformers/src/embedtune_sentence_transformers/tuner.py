@@ -15,11 +15,11 @@ from embedtune import BaseEmbeddingTuner, TuneResult, TuningError
 from embedtune.folders import swap_in
 from embedtune.plugins import plugin_manager
 from embedtune.plugins.references import parse_reference
-from embedtune.records import ModelRecord, SeenTexts
+from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.tuner import ValidationPoint, dataset_digest
 from embedtune.validation import ValidationPlan
 from embedtune_sentence_transformers.card import write_card
-from embedtune_sentence_transformers.loading import load_model, local_folder, model_fingerprint
+from embedtune_sentence_transformers.loading import load_model, loaded_from, local_folder, model_fingerprint
 from embedtune_sentence_transformers.options import Options as TuningOptions
 from embedtune_sentence_transformers.options import chosen_precision
 from embedtune_sentence_transformers.pairs import TrainingPairs, pairs_of
@@ -64,6 +64,8 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             runs = session.candidates()
             history, chosen = pooled(runs, self.options.metric)
             model = session.chosen_model(runs, chosen)
+            # A tokenizer is saved with how it was last used: let that be the same in every run, resumed or not.
+            model.encode_document(["."], show_progress_bar=False)
             model.save(str(partial / "new"), create_model_card=False, safe_serialization=True)
             result = TuneResult(
                 path=self.path,
@@ -101,6 +103,12 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
 
     def _base_folder(self) -> Path | None:
         return None if isinstance(self.model, SentenceTransformer) else local_folder(self._base_ref())
+
+    def _seen_by_base(self) -> SeenTexts:
+        """What the base was trained on or chosen by: a model tuned twice has seen both sets."""
+        folder = loaded_from(self.model) if isinstance(self.model, SentenceTransformer) else self._base_folder()
+        record = read_record(folder) if folder is not None else None
+        return record.seen if record is not None else SeenTexts()
 
     def _base_name(self) -> str:
         if isinstance(self.model, SentenceTransformer):
@@ -149,7 +157,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             metrics_after=chosen.metrics,
             chosen_step=chosen.step,
             kept_base=chosen.step == 0,
-            seen=SeenTexts.of(given),
+            seen=SeenTexts.of(given) | self._seen_by_base(),
         )
 
 

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from embedtune.dataset import QADataset, corpus_of
 from embedtune.dataset_checks import named
-from embedtune.errors import BudgetExceededError, DatasetError, GenerationError
+from embedtune.errors import BudgetExceededError, DatasetError, EmbedtuneError, GenerationError
 from embedtune.prompts import fill_template
 from embedtune.protocols import BaseLLM
 from embedtune.texts import text_hash
@@ -85,7 +85,7 @@ def write_questions(
             break
         except Exception as error:  # a user's LLM may raise anything: what was answered before is paid for
             logger.debug("no answer for chunk %r", chunk, exc_info=error)
-            failures[chunk] = f"{type(error).__name__}: {error}"
+            failures[chunk] = str(error) if isinstance(error, EmbedtuneError) else f"{type(error).__name__}: {error}"
             continue
         if not questions:
             failures[chunk] = "the answer held no question"

@@ -40,6 +40,10 @@ class SeenTexts(BaseModel):
             chunks.update(_hash(dataset.corpus[c]) for found in dataset.relevant_docs.values() for c in found)
         return cls(queries=frozenset(queries), chunks=frozenset(chunks))
 
+    def __or__(self, other: "SeenTexts") -> "SeenTexts":
+        """What either has seen."""
+        return SeenTexts(queries=self.queries | other.queries, chunks=self.chunks | other.chunks)
+
     def queries_in(self, dataset: QADataset) -> list[str]:
         """Ids of the queries whose text, or one of whose relevant chunks, has been seen."""
         seen_chunks = {chunk for chunk, text in dataset.corpus.items() if _hash(text) in self.chunks}

@@ -69,7 +69,7 @@ def as_search(
 
 def record_of(embedder: Embedder) -> ModelRecord | None:
     """What the model's folder says it has seen; None if the embedder is not of a folder of ours."""
-    folder = getattr(embedder, "folder", None)
+    folder = getattr(embedder, "record_folder", None) or getattr(embedder, "folder", None)
     return read_record(folder) if folder is not None else None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from embedtune.dataset import QADataset
 from embedtune.errors import TuningError
-from embedtune.folders import check_target, claim_target, heal, replace_file
+from embedtune.folders import check_target, claim_target, heal, partial_of, replace_file
 from embedtune.records import ModelRecord, is_model_folder
 from embedtune.validation import ValidationPlan, check_independent, plan_validation
 
@@ -26,6 +26,9 @@ __all__ = ["BaseEmbeddingTuner", "TuneResult", "ValidationPoint", "tune"]
 logger = logging.getLogger(__name__)
 
 _JOB_FILE = "job.json"
+
+_SEEDS = 2**32
+"""Seeds that numpy, torch and the trainers all take."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class BaseEmbeddingTuner(ABC):
             raise TuningError("Give path=...: the folder that the tuned model is written to.")
         if not isinstance(epochs, int | float) or not 1 <= epochs < math.inf or int(epochs) != epochs:
             raise TuningError(f"epochs must be a whole number of at least 1; got {epochs!r}.")
+        if not isinstance(seed, int) or not 0 <= seed < _SEEDS:
+            raise TuningError(f"seed must be a whole number in [0, 2**32); got {seed!r}.")
+        for name, dataset in (("trainset", trainset), ("valset", valset)):
+            if not isinstance(dataset, QADataset) and (dataset is not None or name == "trainset"):
+                raise TuningError(f"{name} must be a QADataset, as QADataset.load() gives it; got {dataset!r:.80}.")
         n_pairs = sum(map(len, trainset.relevant_docs.values()))
         if n_pairs < 2:
             raise TuningError(f"Training needs at least 2 pairs of query and chunk to tell apart; got {n_pairs}.")
@@ -153,6 +161,8 @@ class BaseEmbeddingTuner(ABC):
         Raises:
             TuningError: If ``resume`` is set and the interrupted run was another job.
         """
+        if not self.resume and (partial_of(self.path) / _JOB_FILE).is_file():
+            logger.warning("beginning anew at %s: what an interrupted run left there is dropped", self.path)
         with claim_target(self.path, keep=self.resume) as partial:
             described = json.loads(json.dumps(dict(job), sort_keys=True, default=str))
             file = partial / _JOB_FILE

@@ -25,7 +25,15 @@ console = Console()
 _INTERRUPTED = 130
 """Exit status of a program that SIGINT ended, as shells have it."""
 
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse a path that cannot be written before the work, not after it."""
+    if path is not None and (path.is_dir() or not path.expanduser().absolute().parent.is_dir()):
+        raise typer.BadParameter(f"{str(path)!r} is a folder, or its folder does not exist.")
+    return path
+
+
+Json = Annotated[Path | None, typer.Option("--json", callback=_writable, help="Write the figures to this file too.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
 
 

@@ -28,7 +28,7 @@ class PluginInfo:
     """Entry-point name; ``embedtune`` for the built-ins."""
     distribution: str
     """Distribution and version."""
-    error: Exception | None = None
+    error: BaseException | None = None
     """What it raised when it was loaded or asked."""
 
     def __str__(self) -> str:
@@ -86,10 +86,13 @@ class PluginRegistry:
             return  # the same distribution twice on sys.path, as after an editable install
         try:
             self.register(point.load(), info.name, info.distribution)
-        except Exception as error:  # a broken plugin must not stop the others; it is raised when asked for
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a broken plugin must not stop the others; it is raised when asked for
             self._mark_broken(info, error)
 
-    def _mark_broken(self, info: PluginInfo, error: Exception) -> None:
+    def _mark_broken(self, info: PluginInfo, error: BaseException) -> None:
         logger.debug("plugin %s is broken", info, exc_info=error)
         self._infos[str(info)] = replace(info, error=error)
 
@@ -105,7 +108,7 @@ class PluginRegistry:
             info = self._infos[implementation.plugin_name]
             try:
                 rows += [(info, _named(row)) for row in implementation.function()]
-            except Exception as error:  # as for one that does not load
+            except (Exception, SystemExit) as error:  # as for one that does not load
                 self._mark_broken(info, error)
         return rows
 
