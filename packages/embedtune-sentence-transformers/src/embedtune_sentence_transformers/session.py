@@ -15,8 +15,9 @@ from embedtune.tuner import ValidationPoint
 from embedtune.validation import ValidationPlan
 from embedtune_sentence_transformers.options import Options, chosen_precision
 from embedtune_sentence_transformers.pairs import pairs_of
+from embedtune_sentence_transformers.preparing import freeze_word_embeddings, set_dropout
 from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
-from embedtune_sentence_transformers.training import Run, freeze_word_embeddings, set_dropout
+from embedtune_sentence_transformers.training import Run
 
 __all__ = ["Session", "pooled"]
 

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from tqdm.auto import tqdm
 from transformers import (
-    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
@@ -32,7 +31,7 @@ from embedtune_sentence_transformers.options import Options, chosen_precision
 from embedtune_sentence_transformers.pairs import PairCollator, TrainingPairs
 from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
 
-__all__ = ["Run", "Schedule", "freeze_word_embeddings", "set_dropout"]
+__all__ = ["Run", "Schedule"]
 
 logger = logging.getLogger(__name__)
 
@@ -285,20 +284,3 @@ class _Progress(TrainerCallback):
             metrics=metrics or {},
         )
         self._run.plugins.training_event(event)
-
-
-def set_dropout(model: torch.nn.Module, probability: float) -> None:
-    """Set all dropout layers; the configuration that is saved keeps its value."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = probability
-
-
-def freeze_word_embeddings(model: torch.nn.Module) -> None:
-    """Take the word embeddings out of training, unless nothing else could be trained."""
-    for module in model.modules():
-        if isinstance(module, PreTrainedModel):
-            words = set(map(id, module.get_input_embeddings().parameters()))
-            if any(id(parameter) not in words for parameter in model.parameters()):
-                module.get_input_embeddings().requires_grad_(False)
-            return
