@@ -222,7 +222,9 @@ def test_bad_arguments_are_refused_at_once(arguments: dict[str, Any], message: s
 
 
 def test_one_query_with_two_answers_is_two_pairs(tmp_path: Path) -> None:
-    make(tmp_path / "tuned", trainset=QADataset({"q": "how?"}, {"c": "so", "d": "or so"}, {"q": ["c", "d"]}))
+    """Enough to be accepted, although there is one query only."""
+    two = QADataset({"q": "how?"}, {"c": "so", "d": "or so"}, {"q": ["c", "d"]})
+    assert make(tmp_path / "tuned", trainset=two).trainset is two
 
 
 def test_a_foreign_target_is_refused_at_once_and_stays(tmp_path: Path) -> None:
