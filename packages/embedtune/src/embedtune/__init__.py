@@ -11,12 +11,14 @@ from embedtune.comparison import Comparison, ComparisonRow, compare
 from embedtune.dataset import QADataset
 from embedtune.errors import (
     BackendNotFoundError,
+    BatchPendingError,
     BudgetExceededError,
     DatasetError,
     EmbeddingError,
     EmbedtuneError,
     EvaluationError,
     GenerationError,
+    LLMRequestError,
     ModelFolderError,
     ModelNotFoundError,
     PluginConflictError,
@@ -27,7 +29,17 @@ from embedtune.errors import (
 from embedtune.evaluation import Evaluation, evaluate
 from embedtune.plugins import PluginManager, TrainingEvent, hookimpl, plugin_manager
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
-from embedtune.protocols import BaseLLM, Embedder, LLMAnswer, LLMRequest, Reranker, Search
+from embedtune.protocols import (
+    AsyncLLM,
+    BaseLLM,
+    BatchLLM,
+    BatchState,
+    Embedder,
+    LLMAnswer,
+    LLMRequest,
+    Reranker,
+    Search,
+)
 from embedtune.records import ModelRecord, read_record
 from embedtune.resolve import as_embedder
 from embedtune.search import ExactSearch
@@ -38,9 +50,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DEFAULT_PROMPT_TMPL",
+    "AsyncLLM",
     "BackendNotFoundError",
     "BaseEmbeddingTuner",
     "BaseLLM",
+    "BatchLLM",
+    "BatchPendingError",
+    "BatchState",
     "BudgetExceededError",
     "Comparison",
     "ComparisonRow",
@@ -54,6 +70,7 @@ __all__ = [
     "GenerationError",
     "LLMAnswer",
     "LLMRequest",
+    "LLMRequestError",
     "LeakReport",
     "ModelFolderError",
     "ModelNotFoundError",

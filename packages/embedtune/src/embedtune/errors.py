@@ -8,6 +8,8 @@
     ├── ModelNotFoundError(FileNotFoundError) a model folder that is not there
     ├── ModelFolderError(ValueError)          a folder that we must not write to, or cannot read
     ├── GenerationError(RuntimeError)         questions from an LLM
+    │   ├── LLMRequestError                   one request got no answer
+    │   ├── BatchPendingError                 a batch is submitted, and not done yet
     │   └── BudgetExceededError               the limit on money or requests is reached
     ├── TuningError(RuntimeError)             training
     ├── EvaluationError(ValueError)           searching, measuring, comparing
@@ -19,14 +21,21 @@
 A message says what was wrong, the value, the limit and the way out.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedtune.dataset import QADataset
+
 __all__ = [
     "BackendNotFoundError",
+    "BatchPendingError",
     "BudgetExceededError",
     "DatasetError",
     "EmbeddingError",
     "EmbedtuneError",
     "EvaluationError",
     "GenerationError",
+    "LLMRequestError",
     "ModelFolderError",
     "ModelNotFoundError",
     "PluginConflictError",
@@ -61,6 +70,43 @@ class ModelFolderError(EmbedtuneError, ValueError):
 
 class GenerationError(EmbedtuneError, RuntimeError):
     """The question writer failed."""
+
+    partial: "QADataset | None" = None
+    """What was written before it failed, with its report; None if there is nothing."""
+
+
+class LLMRequestError(GenerationError):
+    """One request to an LLM got no answer.
+
+    Args:
+        message: The server's reason, without a key.
+        status: HTTP status; None where no answer arrived (a timeout, a dropped connection).
+        code: The server's own name of the error, such as ``insufficient_quota``.
+        retry_after: Seconds that the server asks to wait.
+        heals: Whether the same request may get an answer later; None leaves it to status and code.
+        unreachable: Whether nothing listens at the address, or it has no such name.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        heals: bool | None = None,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.heals = heals
+        self.unreachable = unreachable
+
+
+class BatchPendingError(GenerationError):
+    """A batch is submitted and not done yet; the same call with the same journal collects it later."""
 
 
 class BudgetExceededError(GenerationError):
