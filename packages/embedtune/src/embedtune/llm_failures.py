@@ -4,18 +4,30 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from embedtune.errors import LLMRequestError
 
-__all__ = ["Failure", "failure_kind", "llm_request_error", "pause_of", "retry_after_of"]
+__all__ = [
+    "Failure",
+    "failure_kind",
+    "llm_request_error",
+    "pause_of",
+    "reason_of",
+    "retry_after_of",
+    "secrets_of",
+    "without_secrets",
+]
 
 Failure = Literal["heals", "chunk", "stop"]
 """Try again; give this request up; give the whole run up."""
 
 _HEALING_STATUS = frozenset({408, 409, 425, 429})
-_NEVER_HEALS = frozenset({"insufficient_quota", "billing_hard_limit_reached", "account_deactivated"})
+_NEVER_HEALS = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "account_deactivated", "no_chat_completion"}
+)
+"""The last is ours: a web page with status 200, so the address is wrong."""
 _ONE_REQUEST = frozenset(
     {
         "content_filter",
@@ -30,9 +42,14 @@ _ONE_REQUEST = frozenset(
 
 _TOO_LONG = re.compile(r"context.{0,20}(length|size|window)|too (long|large)|maximum.{0,20}tokens", re.IGNORECASE)
 _UNREACHABLE = re.compile(
-    r"connection refused|name or service not known|nodename nor servname|failure in name resolution|no route to host",
+    r"connection refused|errno (111|61|10061)\]|name or service not known|nodename nor servname"
+    r"|failure in name resolution|no route to host",
     re.IGNORECASE,
 )
+_KEY = re.compile(r"\bsk-[\w-]{8,}|(?<=Bearer )[\w.~+/=-]{16,}")
+"""What can only be a key, whosever it is."""
+_KEY_NAME = re.compile(r"api_?key|token$|secret|password", re.IGNORECASE)
+_SHOWN_CHARACTERS = 300
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -112,8 +129,51 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 def _heals(chain: list[BaseException]) -> bool | None:
     """None (heals) for what looks like the network; False for a mistake in somebody's code."""
-    mistakes = (TypeError, AttributeError, NameError, LookupError, ImportError, NotImplementedError, AssertionError)
+    mistakes: tuple[type[Exception], ...] = (TypeError, AttributeError, NameError, LookupError, ImportError)
+    mistakes += (NotImplementedError, AssertionError, UnicodeError)  # the last: half a surrogate pair in the text
     return False if isinstance(chain[0], mistakes) else None
+
+
+def reason_of(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Why a request failed, in one line of bounded length and without a key, for `llm_request_error`.
+
+    A connection error says only that it is one: where no status came, the first cause is told too.
+
+    >>> reason_of(ValueError("key sk-0123456789abc is wrong"))
+    'ValueError: key [the key] is wrong'
+    """
+    chain = list(_chain(error))
+    told = str(error)
+    first = chain[-1]
+    if str(first) and str(first) not in told and all(_status(link) is None for link in chain):
+        told += f" {type(first).__name__}: {first}"
+    return f"{type(error).__name__}: {without_secrets(told, secrets)}"
+
+
+def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """A server's text as a message may quote it: one line, cut, without these secrets and what looks like a key."""
+    for secret in secrets:
+        text = text.replace(secret, "[the key]")
+    line = " ".join(_KEY.sub("[the key]", text).split())
+    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + " ..."
+
+
+def secrets_of(holder: object) -> list[str]:
+    """The keys that a framework's model holds: its attributes of pydantic's `SecretStr`, or with a key's name.
+
+    >>> secrets_of(type("Model", (), {"__init__": lambda self: setattr(self, "api_key", "0123abcd")})())
+    ['0123abcd']
+    """
+    found = []
+    for name, value in getattr(holder, "__dict__", {}).items():
+        if hasattr(value, "get_secret_value"):
+            value = value.get_secret_value()
+        elif not _KEY_NAME.search(name):
+            continue
+        # A shorter one is a placeholder ("none", "ollama"), and would be struck out of ordinary words.
+        if isinstance(value, str) and len(value) >= 8:
+            found.append(value)
+    return found
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
