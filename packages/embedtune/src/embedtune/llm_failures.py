@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from embedtune.errors import LLMRequestError
 
@@ -93,7 +93,7 @@ def llm_request_error(error: BaseException, message: str) -> LLMRequestError:
     chain = list(_chain(error))
     status = next((found for link in chain if (found := _status(link)) is not None), None)
     code = next((found for link in chain if isinstance(found := getattr(link, "code", None), str)), None)
-    headers = next((found for link in chain if (found := _headers(link))), {})
+    headers = next((told for link in chain if (told := _headers(link))), {})
     return LLMRequestError(
         message,
         status=status,
@@ -123,7 +123,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    headers = getattr(getattr(error, "response", None), "headers", None)
+    headers: Any = getattr(getattr(error, "response", None), "headers", None)
     return {str(name).lower(): str(value) for name, value in headers.items()} if hasattr(headers, "items") else {}
 
 
