@@ -315,6 +315,14 @@ def test_saved_beir_has_the_header_line_that_readers_skip(tmp_path: Path) -> Non
     assert lines == ["query-id\tcorpus-id\tscore", "q0-0\tc0\t1", "q0-1\tc0\t1"]
 
 
+@pytest.mark.parametrize("name", ["set.json", "set.csv"])
+def test_a_split_of_a_format_without_splits_is_refused(name: str, tmp_path: Path) -> None:
+    """Otherwise a model would be tuned on the whole file, and its test part would be no test."""
+    tiny_dataset().save(tmp_path / name)
+    with pytest.raises(DatasetError, match=rf"'{name}' has no splits; got split='train'. Leave it out"):
+        QADataset.load(tmp_path / name, split="train")
+
+
 @pytest.mark.parametrize(("split", "n_queries"), [("test", 2668), ("train", 8652)])
 def test_real_beir_folder_is_read_whole(split: str, n_queries: int, test_data: Path) -> None:
     dataset = load_beir(test_data / "nl2bash", split)
@@ -339,6 +347,26 @@ def test_csv_keeps_distractors_and_line_ends_in_texts(tmp_path: Path) -> None:
     assert QADataset.load(tmp_path / "set.csv") == dataset
 
 
+def test_csv_keeps_metadata_beside_the_document(tmp_path: Path) -> None:
+    metadata = {"c": {"document_id": "d", "page": 3, "tags": ["ü", "a,b"], "nested": {"a": None}}, "e": {"page": 1}}
+    dataset = QADataset({"q": "how?"}, {"c": "so", "e": "else"}, {"q": ["c"]}, metadata)
+    dataset.save(tmp_path / "set.csv")
+    assert QADataset.load(tmp_path / "set.csv") == dataset
+
+
+def test_csv_of_an_earlier_release_has_documents_without_metadata(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("query,chunk_id,chunk,document_id\nhow?,c,so,d\n", encoding="utf-8")
+    assert QADataset.load(tmp_path / "set.csv").metadata == {"c": {"document_id": "d"}}
+
+
+def test_metadata_that_csv_cannot_hold_names_its_chunk(tmp_path: Path) -> None:
+    endless: dict[str, object] = {}
+    endless["self"] = endless
+    with pytest.raises(DatasetError, match="The metadata of chunk 'c' cannot be written as JSON: Circular reference"):
+        QADataset({"q": "how?"}, {"c": "text"}, {"q": ["c"]}, {"c": endless}).save(tmp_path / "set.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_csv_reads_fields_of_any_length(tmp_path: Path) -> None:
     dataset = QADataset({"q": "how?"}, {"c": "a" * 200_000}, {"q": ["c"]})
     dataset.save(tmp_path / "set.csv")
@@ -354,6 +382,8 @@ def test_csv_reads_fields_of_any_length(tmp_path: Path) -> None:
         ("query,chunk_id,chunk\nhow?,c,so\nwhy?,c,not so\n", "set.csv, line 3: the id 'c' stood before with another"),
         ("query_id,query,chunk\nq,how?,so\nq,why?,so\n", "set.csv, line 3: the id 'q' stood before with another"),
         ("query,chunk,grade\nhow?,so,high\n", "set.csv, line 2: the grade 'high' is no number"),
+        ("query,chunk,metadata\nhow?,so,[1]\n", r"set.csv, line 2: the metadata '\[1\]' is no JSON object"),
+        ("query,chunk,metadata\nhow?,so,{\n", r"set.csv, line 2: the metadata '\{' is no JSON object"),
         ("query,chunk\nhow?\n", "1 relevant chunks have no text"),
         ("query,chunk\n", "The data set is empty"),
     ],

@@ -1,7 +1,7 @@
 """What this package offers to embedtune; imports neither lancedb nor pyarrow by itself."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from embedtune import Embedder, QADataset, hookimpl
@@ -45,6 +45,30 @@ def _load(folder: Path, split: str | None) -> QADataset:
     return load_lance(folder, split)
 
 
+def _read_lance(folder: Path, columns: Sequence[str] | None) -> Mapping[str, list[object]]:
+    from embedtune_lancedb.columns import read_lance_columns  # as above
+
+    return read_lance_columns(folder, columns)
+
+
+def _save_parquet(dataset: QADataset, path: Path) -> None:
+    from embedtune_lancedb.parquet import save_parquet  # pyarrow: a third of a second
+
+    save_parquet(dataset, path)
+
+
+def _load_parquet(path: Path, split: str | None) -> QADataset:
+    from embedtune_lancedb.parquet import load_parquet  # as above
+
+    return load_parquet(path, split)
+
+
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> Mapping[str, list[object]]:
+    from embedtune_lancedb.columns import read_parquet_columns  # as above
+
+    return read_parquet_columns(path, columns)
+
+
 def _load_engine(corpus: Mapping[str, str], embedder: Embedder | None) -> SearchEngine:
     from embedtune_lancedb.engine import LanceEngine  # as above
 
@@ -64,7 +88,7 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
 
 @hookimpl
 def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
-    """The Lance folder."""
+    """The Lance folder, and the Parquet file."""
     yield DatasetFormat(
         name="lance",
         matches=_matches,
@@ -72,7 +96,16 @@ def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
         load=_load,
         is_folder=True,
         owns=_owns,
+        read_columns=_read_lance,
         summary="a folder of three LanceDB tables: queries, corpus, relevant_docs",
+    )
+    yield DatasetFormat(
+        name="parquet",
+        matches=lambda path: path.suffix == ".parquet",
+        save=_save_parquet,
+        load=_load_parquet,
+        read_columns=_read_parquet,
+        summary="one pair of query and chunk a row",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from embedtune.dataset import QADataset
 from embedtune.errors import DatasetError
+from embedtune.formats.splits import refuse_split
 
 __all__ = ["load_json", "save_json"]
 
@@ -34,6 +35,7 @@ def load_json(path: Path, split: str | None = None) -> QADataset:
     Raises:
         DatasetError: If it is not JSON, lacks a key, or holds one id twice.
     """
+    refuse_split(path, split)
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:

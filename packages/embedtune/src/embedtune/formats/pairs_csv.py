@@ -1,49 +1,31 @@
-"""A table of pairs in CSV, one line each: a query and a chunk that answers it.
-
-Columns ``query_id, query, chunk_id, chunk``, and ``document_id, style, grade`` where known. A line
-without a query is a distractor. To be read, a file needs ``query`` and ``chunk`` alone: ids are then made
-of the texts.
-"""
+"""CSV: a data set as a table of pairs (see `embedtune.formats.pairs`), and columns of any table."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from embedtune.chunks import chunk_id
+from embedtune.columns import check_columns
 from embedtune.dataset import QADataset
 from embedtune.errors import DatasetError
-from embedtune.texts import text_hash
+from embedtune.formats.pairs import COLUMNS, NEEDED, dataset_of_pairs, pair_rows
+from embedtune.formats.splits import refuse_split
 
-__all__ = ["load_csv", "save_csv"]
+__all__ = ["load_csv", "read_csv_columns", "save_csv"]
 
-_COLUMNS = ["query_id", "query", "chunk_id", "chunk", "document_id", "style", "grade"]
 _LARGEST_FIELD = 2**31 - 1
 
 
 def save_csv(dataset: QADataset, path: Path) -> None:
-    """Write the table. Of the metadata only ``document_id`` is kept."""
-    answering = {chunk for chunks in dataset.relevant_docs.values() for chunk in chunks}
+    """Write the table.
+
+    Raises:
+        DatasetError: If metadata cannot be written as JSON.
+    """
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="")
+        writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
-        for query, chunks in dataset.relevant_docs.items():
-            for chunk in chunks:
-                writer.writerow(
-                    {
-                        "query_id": query,
-                        "query": dataset.queries[query],
-                        "style": dataset.styles.get(query, ""),
-                        "grade": dataset.grades.get(query, {}).get(chunk, ""),
-                        **_chunk_cells(dataset, chunk),
-                    }
-                )
-        for chunk in dataset.corpus:
-            if chunk not in answering:
-                writer.writerow(_chunk_cells(dataset, chunk))
-
-
-def _chunk_cells(dataset: QADataset, chunk: str) -> dict[str, str]:
-    return {"chunk_id": chunk, "chunk": dataset.corpus[chunk], "document_id": dataset.documents[chunk] or ""}
+        writer.writerows(pair_rows(dataset))
 
 
 def load_csv(path: Path, split: str | None = None) -> QADataset:
@@ -53,53 +35,48 @@ def load_csv(path: Path, split: str | None = None) -> QADataset:
         DatasetError: If a column is missing, a line has too many cells, or an id stands with two texts; named with
             its line.
     """
-    csv.field_size_limit(_LARGEST_FIELD)
-    queries: dict[str, str] = {}
-    corpus: dict[str, str] = {}
-    relevant: dict[str, list[str]] = {}
-    metadata: dict[str, dict[str, str]] = {}
-    styles: dict[str, str] = {}
-    grades: dict[str, dict[str, float]] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := {"query", "chunk"} - set(reader.fieldnames or ()):
-            raise DatasetError(
-                f"{path.name} has no column {' and '.join(map(repr, sorted(missing)))}; columns: {reader.fieldnames}."
-            )
+    refuse_split(path, split)
+    with _reader(path) as reader:
+        check_columns(path.name, NEEDED, list(reader.fieldnames or ()))
+        return dataset_of_pairs((f"{path.name}, line {reader.line_num}", row) for row in _rows(reader, path))
+
+
+def read_csv_columns(path: Path, columns: Sequence[str] | None = None) -> Mapping[str, list[object]]:
+    """Columns of a ``.csv`` or ``.tsv`` file with a header line; an empty cell is None.
+
+    Args:
+        path: The file, in UTF-8.
+        columns: Names of the columns; all of them if None.
+
+    Raises:
+        DatasetError: If a column is missing, or a line has too many cells.
+    """
+    with _reader(path) as reader:
+        there = list(reader.fieldnames or ())
+        wanted = there if columns is None else list(columns)
+        check_columns(path.name, wanted, there)
+        found: dict[str, list[object]] = {column: [] for column in wanted}
         for row in _rows(reader, path):
-            text, question = row["chunk"] or "", row["query"] or ""
-            chunk = row.get("chunk_id") or chunk_id(text)
-            _put(corpus, chunk, text, path, reader.line_num)
-            if row.get("document_id"):
-                metadata[chunk] = {"document_id": row["document_id"]}
-            if not question:
-                continue
-            query = row.get("query_id") or text_hash(question)
-            _put(queries, query, question, path, reader.line_num)
-            relevant.setdefault(query, []).append(chunk)
-            if row.get("style"):
-                styles[query] = row["style"]
-            if row.get("grade"):
-                grades.setdefault(query, {})[chunk] = _number(row["grade"], path, reader.line_num)
-    return QADataset(queries, corpus, relevant, metadata, styles, grades)
+            for column, values in found.items():
+                values.append(row[column] or None)
+    return found
+
+
+@contextmanager
+def _reader(path: Path) -> "Iterator[csv.DictReader[str]]":
+    csv.field_size_limit(_LARGEST_FIELD)
+    # The mark that Windows puts first is no part of the first column's name.
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        yield csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
 
 
 def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
-    for row in reader:
-        if None in row:
-            raise DatasetError(
-                f"{path.name}, line {reader.line_num}: more cells than columns; put texts with commas in quotes."
-            )
-        yield row
-
-
-def _put(texts: dict[str, str], key: str, text: str, path: Path, line: int) -> None:
-    if texts.setdefault(key, text) != text:
-        raise DatasetError(f"{path.name}, line {line}: the id {key!r} stood before with another text.")
-
-
-def _number(text: str, path: Path, line: int) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise DatasetError(f"{path.name}, line {line}: the grade {text!r} is no number.") from error
+        for row in reader:
+            if None in row:
+                raise DatasetError(
+                    f"{path.name}, line {reader.line_num}: more cells than columns; put texts with commas in quotes."
+                )
+            yield row
+    except csv.Error as error:
+        raise DatasetError(f"{path.name}, line {reader.line_num}: {error}.") from error

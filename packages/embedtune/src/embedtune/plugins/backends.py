@@ -1,6 +1,6 @@
 """What a plugin yields: small frozen rows that name a thing and tell how to load it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -103,6 +103,9 @@ class DatasetFormat:
     """Whether the path is a folder."""
     owns: Callable[[Path], bool] = field(default=lambda path: path.is_file())
     """Whether an existing target is of this format, so that saving may replace it."""
+    read_columns: Callable[[Path, Sequence[str] | None], Mapping[str, list[object]]] | None = None
+    """``read_columns(path, names)`` reads columns of any table of this kind of file, all of them if None; a
+    missing value is None. It raises DatasetError for a column that is not there. None where there are no columns."""
     summary: str = ""
     """One line for ``embedtune plugins``."""
 

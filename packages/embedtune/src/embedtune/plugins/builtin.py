@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from embedtune.formats.beir import is_beir, is_our_beir, load_beir, save_beir
 from embedtune.formats.llama_index_json import load_json, save_json
-from embedtune.formats.pairs_csv import load_csv, save_csv
+from embedtune.formats.pairs_csv import load_csv, read_csv_columns, save_csv
 from embedtune.plugins.backends import DatasetFormat
 from embedtune.plugins.hookspecs import hookimpl
 
@@ -35,5 +35,6 @@ def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
         matches=lambda path: path.suffix == ".csv",
         save=save_csv,
         load=load_csv,
+        read_columns=read_csv_columns,
         summary="one pair of query and chunk a line",
     )

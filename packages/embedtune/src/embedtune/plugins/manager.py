@@ -30,6 +30,7 @@ EXTRAS = {
     "sentence-transformers": "sentence-transformers",
     "lancedb": "lancedb",
     "lance": "lancedb",
+    "parquet": "lancedb",
     "openai": "openai",
 }
 """Which extra of embedtune brings a backend, by the backend's name; an extra is an entry point's name."""
