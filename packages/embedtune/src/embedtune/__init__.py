@@ -27,6 +27,7 @@ from embedtune.errors import (
     TuningError,
 )
 from embedtune.evaluation import Evaluation, evaluate
+from embedtune.generation import GenerationReport, Prices, QuestionQuality
 from embedtune.plugins import PluginManager, TrainingEvent, hookimpl, plugin_manager
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 from embedtune.protocols import (
@@ -68,6 +69,7 @@ __all__ = [
     "EvaluationError",
     "ExactSearch",
     "GenerationError",
+    "GenerationReport",
     "LLMAnswer",
     "LLMRequest",
     "LLMRequestError",
@@ -79,7 +81,9 @@ __all__ = [
     "PluginError",
     "PluginLoadError",
     "PluginManager",
+    "Prices",
     "QADataset",
+    "QuestionQuality",
     "Reranker",
     "Search",
     "Split",

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedtune.chunks import TextChunk
+from embedtune.corpora import corpus_of
 from embedtune.dataset_checks import checked_fields
 from embedtune.errors import DatasetError
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 
 if TYPE_CHECKING:
+    from embedtune.generation.options import OnFailure, Prices, QuestionQuality
     from embedtune.plugins import PluginManager
+    from embedtune.reports import Report
     from embedtune.splitting import Split
 
 __all__ = ["QADataset"]
@@ -35,6 +38,7 @@ class QADataset:
         metadata: What is known of a chunk, by chunk id; ``document_id`` names its document.
         styles: How a query was written (``natural``, ``keyword``, ...), by query id.
         grades: Relevance above 0 by query id and chunk id, where it is graded; 1 elsewhere.
+        report: How the questions were written or cleaned; saved beside the data set.
 
     Raises:
         DatasetError: If it is empty, an id dangles, a text is blank, or a query has no relevant chunk;
@@ -51,6 +55,7 @@ class QADataset:
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     styles: Mapping[str, str] = field(default_factory=dict)
     grades: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    report: "Report | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in checked_fields(self).items():
@@ -117,13 +122,25 @@ class QADataset:
         qa_generate_prompt_tmpl: str = DEFAULT_PROMPT_TMPL,
         num_questions_per_chunk: int = 2,
         *,
+        concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        retries: int = 6,
+        journal: str | Path | None = None,
+        prices: "Prices | None" = None,
+        max_cost: float | None = None,
+        max_requests: int | None = None,
+        batch: bool = False,
+        on_failure: "OnFailure" = "continue",
+        seed: int = 0,
         progress: bool = True,
+        quality: "QuestionQuality | None" = None,
         plugins: "PluginManager | None" = None,
     ) -> "QADataset":
-        """Have an LLM write questions on each chunk.
+        """Have an LLM write questions on each chunk; `estimate` tells before what that costs.
 
-        One request per chunk asks for all its questions. A chunk whose request fails, or whose answer
-        holds no question, stays in the corpus as a distractor and is named in a warning.
+        One request asks for all questions on a chunk; equal chunks are asked about once. A chunk that gets no
+        question stays in the corpus as a distractor, and stands with its reason in the `report`.
 
         Args:
             nodes: Chunks, or what converts to them.
@@ -131,17 +148,50 @@ class QADataset:
             qa_generate_prompt_tmpl: Must hold ``{context_str}`` and ``{num_questions_per_chunk}``; other
                 braces stay as they are.
             num_questions_per_chunk: Questions asked for, at least 1.
+            concurrency: Requests in flight at once.
+            requests_per_minute: Limit on requests, kept evenly; the server's own rate headers are obeyed as well.
+            tokens_per_minute: Limit on tokens, read and written.
+            retries: Repeats of a request that failed in a way that can heal.
+            journal: File that keeps every answer as it arrives; the same call with the same file goes on where it
+                stopped, and asks for nothing twice.
+            prices: What tokens cost; the report then tells the cost.
+            max_cost: Limit on the cost of the job, what the journal holds included; needs ``prices``.
+            max_requests: Limit on requests, likewise.
+            batch: Whether to use the server's batches: cheaper, and done within a day; waits. Needs ``journal``.
+            on_failure: ``"continue"`` goes on where a chunk fails and ends early at a limit; ``"raise"`` stops.
+            seed: Same seed and same answers, same data set.
             progress: Whether a bar is shown.
+            quality: Styles, language and filters; the defaults of `QuestionQuality` if None.
             plugins: Where converters and LLMs are looked up.
 
         Raises:
             DatasetError: If there is no chunk with text, or the template lacks a field.
-            GenerationError: If no chunk at all got a question; the first reason is named.
+            BudgetExceededError: If a limit is reached and ``on_failure`` is ``"raise"``, or nothing was written.
+            GenerationError: If no chunk got a question, or the server refuses for good: a wrong key, no quota. What
+                was written before is in the error's ``partial``.
         """
-        from embedtune.generation import write_questions  # it builds a QADataset
+        from embedtune.generation.options import Delivery, QuestionQuality
+        from embedtune.generation.writing import write_questions  # it builds a QADataset
 
+        delivery = Delivery(
+            concurrency=concurrency,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            retries=retries,
+            journal=None if journal is None else Path(journal),
+            prices=prices,
+            max_cost=max_cost,
+            max_requests=max_requests,
+            batch=batch,
+            on_failure=on_failure,
+            seed=seed,
+            progress=progress,
+        )
         return write_questions(
-            nodes, llm, qa_generate_prompt_tmpl, num_questions_per_chunk, progress=progress, plugins=plugins
+            *(nodes, llm, qa_generate_prompt_tmpl, num_questions_per_chunk),
+            delivery=delivery,
+            quality=quality or QuestionQuality(),
+            plugins=plugins,
         )
 
     def save(self, path: str | Path, format: str | None = None, *, plugins: "PluginManager | None" = None) -> None:
@@ -215,31 +265,8 @@ class QADataset:
             {chunk: self.metadata[chunk] for chunk in corpus if chunk in self.metadata},
             {query: self.styles[query] for query in queries if query in self.styles},
             {query: self.grades[query] for query in queries if query in self.grades},
+            self.report,
         )
-
-
-def corpus_of(
-    nodes: Iterable[object], plugins: "PluginManager | None"
-) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Texts and metadata by chunk id, of chunks of any framework.
-
-    Raises:
-        DatasetError: If two chunks share an id and differ in text.
-    """
-    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import this module
-
-    corpus: dict[str, str] = {}
-    metadata: dict[str, dict[str, Any]] = {}
-    for node in nodes:
-        chunk = node if isinstance(node, TextChunk) else (plugins or plugin_manager()).as_text_chunk(node)
-        if corpus.setdefault(chunk.id, chunk.text) != chunk.text:
-            raise DatasetError(
-                f"Two chunks share the id {chunk.id!r} and differ in text: {corpus[chunk.id][:60]!r} and "
-                f"{chunk.text[:60]!r}. Give each its own id, or make them with TextChunk.from_chunk."
-            )
-        if chunk.metadata:
-            metadata[chunk.id] = dict(chunk.metadata)
-    return corpus, metadata
 
 
 def _document(metadata: Mapping[str, Any]) -> str | None:

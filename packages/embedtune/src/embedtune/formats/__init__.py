@@ -1,12 +1,14 @@
 """Files and folders of data sets: which format a path is in, and the atomic write."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedtune.dataset import QADataset
 from embedtune.errors import BackendNotFoundError, DatasetError
 from embedtune.folders import heal, replace_file, replace_folder
+from embedtune.reports import read_report, save_report
 
 if TYPE_CHECKING:
     from embedtune.plugins import DatasetFormat, PluginManager
@@ -30,6 +32,7 @@ def save_dataset(dataset: QADataset, path: Path, format: str | None, plugins: "P
             )
         with replace_file(path) as partial:
             layout.save(dataset, partial)
+    save_report(dataset.report, path)
 
 
 def load_dataset(
@@ -42,9 +45,10 @@ def load_dataset(
         raise DatasetError(f"There is no data set at {str(path)!r}. Give the path that QADataset.save wrote.")
     layout = _layout(path, format, plugins)
     try:
-        return layout.load(path, split)
+        dataset = layout.load(path, split)
     except (OSError, UnicodeError) as error:
         raise DatasetError(f"{str(path)!r} cannot be read as {layout.name!r}: {error}") from error
+    return replace(dataset, report=report) if (report := read_report(path)) else dataset
 
 
 def _layout(path: Path, format: str | None, plugins: "PluginManager | None") -> "DatasetFormat":

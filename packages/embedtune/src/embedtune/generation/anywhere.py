@@ -1,0 +1,56 @@
+"""Runs a coroutine from a script, from inside a running event loop, or in a notebook."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["run_anywhere"]
+
+T = TypeVar("T")
+
+
+def run_anywhere(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end and return the result; where a loop is running already, in a thread with a loop of its own.
+
+    An event loop cannot be entered twice, and patching it so that it can breaks the clients that live in it. Ctrl-C
+    cancels the coroutine, which may still tidy up.
+
+    Args:
+        start: Makes the coroutine, in the thread that runs it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(start())
+    return _in_thread(start)
+
+
+def _in_thread(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    results: list[T] = []
+    errors: list[BaseException] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+
+    async def watched() -> None:
+        task = asyncio.ensure_future(start())
+        running.append((asyncio.get_running_loop(), task))
+        results.append(await task)
+
+    def work() -> None:
+        try:
+            asyncio.run(watched())
+        except BaseException as error:  # raised in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="embedtune-loop", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        for loop, task in running:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
