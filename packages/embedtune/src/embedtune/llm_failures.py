@@ -85,7 +85,7 @@ def llm_request_error(error: BaseException, message: str) -> LLMRequestError:
 
     Args:
         error: What was raised; its causes are looked at too. ``status_code`` or ``status``, ``code``, and the
-            headers of ``response`` are read where they are there.
+            ``headers`` of it or of its ``response`` are read where they are there.
         message: The new message. The caller keeps keys out of it.
     """
     if isinstance(error, LLMRequestError):
@@ -123,7 +123,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    headers: Any = getattr(getattr(error, "response", None), "headers", None)
+    headers: Any = getattr(getattr(error, "response", error), "headers", None)
     return {str(name).lower(): str(value) for name, value in headers.items()} if hasattr(headers, "items") else {}
 
 

@@ -1,45 +1,70 @@
 """LlamaIndex's LLMs as an `embedtune.BaseLLM`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from embedtune import BaseLLM, GenerationError
+from embedtune.framework_llm import FrameworkLLM, field_of, finish_of, tokens_of
+from embedtune.protocols import LLMAnswer
 
 if TYPE_CHECKING:
-    from llama_index.core.base.llms.base import BaseLLM as FrameworkLLM
+    from llama_index.core.base.llms.base import BaseLLM as FrameworkBaseLLM
+    from llama_index.core.base.llms.types import ChatMessage
 
 __all__ = ["LlamaIndexLLM"]
 
 
-class LlamaIndexLLM(BaseLLM):
-    """Asks a LlamaIndex LLM: by chat where it is a chat model, else by completion.
+class LlamaIndexLLM(FrameworkLLM):
+    """Asks a LlamaIndex LLM: by chat where it is a chat model, else by completion; asynchronously where it can.
 
     Args:
         llm: Any LLM of LlamaIndex.
     """
 
-    def __init__(self, llm: "FrameworkLLM | object") -> None:
-        self._llm = cast("FrameworkLLM", llm)
+    def __init__(self, llm: "FrameworkBaseLLM | object") -> None:
+        super().__init__(llm)
+        self._llm = cast("FrameworkBaseLLM", llm)
 
-    def __repr__(self) -> str:
-        return f"LlamaIndexLLM({type(self._llm).__name__})"
+    @property
+    def model_name(self) -> str | None:
+        """As its metadata name it."""
+        return self._llm.metadata.model_name
 
-    def chat_completion(self, prompt: str) -> str:
-        """Answer one user message.
+    @property
+    def is_async(self) -> bool:
+        """Whether the integration has an asynchronous way; ``CustomLLM``'s own blocks the event loop."""
+        name = "achat" if self._llm.metadata.is_chat_model else "acomplete"
+        owner = next((owner for owner in type(self._llm).__mro__ if name in vars(owner)), None)
+        return owner is not None and not owner.__module__.startswith("llama_index.core.")
 
-        Raises:
-            GenerationError: If the LLM raises, whatever it raises, or answers without text.
-        """
-        try:
-            text = self._ask(prompt)
-        except Exception as error:  # each integration has its own errors
-            raise GenerationError(f"{type(self._llm).__name__} failed: {type(error).__name__}: {error}") from error
-        if not text.strip():
-            raise GenerationError(f"{type(self._llm).__name__} answered without text.")
-        return text
+    def ask(self, prompt: str) -> LLMAnswer:
+        """By ``chat`` or ``complete``."""
+        if self._llm.metadata.is_chat_model:
+            return _answer(self._llm.chat(_messages(prompt)))
+        return _answer(self._llm.complete(prompt))
 
-    def _ask(self, prompt: str) -> str:
-        if not self._llm.metadata.is_chat_model:
-            return self._llm.complete(prompt).text
-        from llama_index.core.base.llms.types import ChatMessage  # whoever has an LLM has it loaded
+    async def ask_async(self, prompt: str) -> LLMAnswer:
+        """By ``achat`` or ``acomplete``."""
+        if self._llm.metadata.is_chat_model:
+            return _answer(await self._llm.achat(_messages(prompt)))
+        return _answer(await self._llm.acomplete(prompt))
 
-        return self._llm.chat([ChatMessage(role="user", content=prompt)]).message.content or ""
+
+def _messages(prompt: str) -> "Sequence[ChatMessage]":
+    from llama_index.core.base.llms.types import ChatMessage  # whoever has an LLM has it loaded
+
+    return [ChatMessage(role="user", content=prompt)]
+
+
+def _answer(told: object) -> LLMAnswer:
+    """Of a chat's or a completion's response; ``raw`` is what the server's client gave, a dict or an object."""
+    raw, extra, message = field_of(told, "raw"), field_of(told, "additional_kwargs"), field_of(told, "message")
+    read, written = tokens_of(field_of(raw, "usage", "usage_metadata"), extra, raw)
+    choices = field_of(raw, "choices", "candidates")
+    first = choices[0] if isinstance(choices, Sequence) and choices else None
+    text = field_of(message, "content") if message is not None else field_of(told, "text")
+    return LLMAnswer(
+        text=str(text or ""),
+        prompt_tokens=read,
+        completion_tokens=written,
+        finish=finish_of(first, raw, extra, field_of(message, "additional_kwargs")),
+    )
