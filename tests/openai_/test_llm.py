@@ -6,6 +6,7 @@ import re
 import pytest
 
 from embedtune import GenerationError, PluginManager, QADataset, TextChunk
+from embedtune.protocols import LLMRequest
 from embedtune.testing import LLMContract
 from embedtune_openai import DEFAULT_MODEL, Openai
 from servers import Reply, Request, chat_answer, scripted_server
@@ -52,7 +53,9 @@ def test_options_are_sent_only_when_they_are_given() -> None:
 def test_openai_itself_is_told_the_new_name_of_max_tokens() -> None:
     """Its reasoning models refuse ``max_tokens``; many local servers know only that."""
     llm = Openai(base_url="https://acme.openai.azure.com/openai/v1", api_key="k", max_tokens=64)
-    assert llm._options() == {"max_completion_tokens": 64}
+    body = llm.request_body(LLMRequest(prompt="Hello?"))
+    assert body["max_completion_tokens"] == 64
+    assert "max_tokens" not in body
 
 
 def test_without_arguments_all_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

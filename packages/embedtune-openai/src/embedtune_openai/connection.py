@@ -1,19 +1,23 @@
 """Where the requests go and with which key: one place that knows the key, and never shows it."""
 
+import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
 from embedtune.errors import EmbedtuneError
+from embedtune.llm_failures import reason_of, without_secrets
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "connect_client"]
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 """Where OpenAI's own client goes if nothing else is said."""
@@ -26,7 +30,8 @@ _MISSING_KEY = (
     'for a local server, which needs none, give its address: base_url="http://localhost:11434/v1".'
 )
 
-_SHOWN_CHARACTERS = 300
+_THREADS = 64
+"""As many requests at once go through a client that the user gave, which waits on threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +48,18 @@ class Connection:
     """Never shown, never pickled."""
     error: type[EmbedtuneError]
     """What is raised where the key is missing."""
+    given: "OpenAI | None" = None
+    """A client that the user made; it is used in place of our own."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Connection":
         return self  # frozen, and a copy in this process needs the key
 
     def __getstate__(self) -> dict[str, Any]:
+        if self.given is not None:
+            raise self.error(
+                f"A {type(self.given).__name__} that was given as client=... holds the key, so it is not pickled; "
+                "give base_url=... in its place, or make the object anew where it is needed."
+            )
         # Neither the key nor the client, which holds it: a pickle is a file that somebody may read.
         names = ("base_url", "timeout", "max_retries", "error")
         return {name: getattr(self, name) for name in names}
@@ -69,34 +81,71 @@ class Connection:
 
     @cached_property
     def client(self) -> "OpenAI":
-        """The client, made when the first request needs it."""
-        if self.is_openai and self.key.get_secret_value() == NO_KEY:
-            raise self.error(_MISSING_KEY)  # unpickled where the environment has no key
+        """The client, made when the first request needs it; it repeats what may heal."""
+        if self.given is not None:
+            return self.given
         from openai import OpenAI  # half a second
 
-        return OpenAI(
-            api_key=self.key.get_secret_value(),
-            base_url=self.base_url,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-        )
+        return OpenAI(**self._settings(), max_retries=self.max_retries)
+
+    @cached_property
+    def single_try_client(self) -> "OpenAI":
+        """The same without repeats, for those who count each request themselves."""
+        return self.client.with_options(max_retries=0)
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """Where `single_try_client` waits for a user's own client."""
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="embedtune-openai")
+
+    @cached_property
+    def _async_clients(self) -> "WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI]":
+        return WeakKeyDictionary()
+
+    @property
+    def async_client(self) -> "AsyncOpenAI":
+        """The client of the running event loop, without repeats.
+
+        Its connections belong to that loop: in another one, or after it is closed, they would raise.
+        """
+        loop = asyncio.get_running_loop()
+        if (found := self._async_clients.get(loop)) is None:
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # half a second
+
+            # The client's own HTTP client closes itself when it is collected, in whatever loop runs at that time.
+            settings = self._settings()
+            http_client = DefaultAsyncHttpxClient(timeout=self.timeout)
+            found = AsyncOpenAI(**settings, max_retries=0, http_client=http_client)
+            self._async_clients[loop] = found
+        return found
+
+    async def aclose(self) -> None:
+        """Close what the running event loop opened; the next request opens it anew."""
+        if (threads := self.__dict__.pop("threads", None)) is not None:
+            threads.shutdown(wait=False)
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    def _settings(self) -> dict[str, Any]:
+        key = self.key.get_secret_value()
+        if self.is_openai and key == NO_KEY:
+            raise self.error(_MISSING_KEY)  # unpickled where the environment has no key
+        return {"api_key": key, "base_url": self.base_url, "timeout": self.timeout}
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no message may show."""
+        key = self.key.get_secret_value()
+        return [] if key == NO_KEY else [key]
 
     def reason(self, error: BaseException) -> str:
-        """Why a request failed, in one line, without the key.
-
-        A connection error says only that it is one; what was wrong stands in its cause.
-        """
-        told = [str(error)]
-        if error.__cause__ is not None and str(error.__cause__) not in told:
-            told.append(f"{type(error.__cause__).__name__}: {error.__cause__}")
-        return f"{type(error).__name__}: {self.shown(' '.join(told))}"
+        """Why a request failed, in one line, without the key."""
+        return reason_of(error, self.secrets)
 
     def shown(self, text: str) -> str:
         """A server's text as a message may quote it: one line, cut, without the key."""
-        key = self.key.get_secret_value()
-        safe = text if key == NO_KEY else text.replace(key, "[the key]")
-        line = " ".join(safe.split())
-        return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + " ..."
+        return without_secrets(text, self.secrets)
 
 
 def connect(
@@ -125,6 +174,30 @@ def connect(
         raise error("The API key holds characters that no key has (spaces, control or non-ASCII characters).")
     return Connection(
         base_url=base_url, timeout=timeout, max_retries=max_retries, key=SecretStr(key or NO_KEY), error=error
+    )
+
+
+def connect_client(client: object, error: type[EmbedtuneError]) -> Connection:
+    """A connection through a client that the user made, such as an ``AzureOpenAI``.
+
+    Raises:
+        EmbedtuneError: Of the type ``error``: it is no client, or one that is bound to an event loop.
+    """
+    from openai import OpenAI  # whoever has a client has it loaded
+
+    if not isinstance(client, OpenAI):
+        raise error(
+            f"client must be an openai.OpenAI or openai.AzureOpenAI; got a {type(client).__name__}. An asynchronous "
+            "client belongs to one event loop: give its synchronous sister, which is asked on threads."
+        )
+    timeout = client.timeout if isinstance(client.timeout, int | float) else 0.0  # else a Timeout of several parts
+    return Connection(
+        base_url=str(client.base_url),
+        timeout=timeout,
+        max_retries=client.max_retries,
+        key=SecretStr(client.api_key or NO_KEY),
+        error=error,
+        given=client,
     )
 
 
