@@ -45,7 +45,7 @@ from embedtune.testing import CannedLLM, HashEmbedder, WordSearch, tiny_dataset
 
 folder = Path(sys.argv[1])
 chunks = [TextChunk.from_chunk(text) for text in tiny_dataset(8).corpus.values()]
-written = QADataset.from_llm(chunks, CannedLLM(["1. Where do they come from?"]), progress=False)
+written = QADataset.from_llm(chunks[:2], CannedLLM(["1. Where do they come from?"]), progress=False)
 for name in ("set.json", "set.csv"):
     written.save(folder / name)
     assert QADataset.load(folder / name).queries == written.queries

@@ -28,6 +28,7 @@ from embedtune.errors import (
 )
 from embedtune.evaluation import Evaluation, evaluate
 from embedtune.generation import GenerationReport, Prices, QuestionQuality
+from embedtune.generation.estimate import SpendEstimate, estimate
 from embedtune.plugins import PluginManager, TrainingEvent, hookimpl, plugin_manager
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 from embedtune.protocols import (
@@ -86,6 +87,7 @@ __all__ = [
     "QuestionQuality",
     "Reranker",
     "Search",
+    "SpendEstimate",
     "Split",
     "TextChunk",
     "TrainingEvent",
@@ -93,6 +95,7 @@ __all__ = [
     "TuningError",
     "as_embedder",
     "compare",
+    "estimate",
     "evaluate",
     "hookimpl",
     "leaks",

@@ -3,9 +3,11 @@
 import json
 import logging
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from embedtune.cleaning_report import CleaningReport
 from embedtune.folders import replace_file
 from embedtune.generation.report import GenerationReport
 
@@ -13,8 +15,8 @@ __all__ = ["Report", "read_report", "report_path", "save_report"]
 
 logger = logging.getLogger(__name__)
 
-Report = GenerationReport
-_ADAPTER: TypeAdapter[Report] = TypeAdapter(Report)
+Report = GenerationReport | CleaningReport
+_ADAPTER: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
 
 
 def report_path(path: Path) -> Path:

@@ -16,7 +16,7 @@ __all__ = ["Ask", "QuestionAsk", "Rung", "key_of", "styles_of"]
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _KEY_PARTS = (
     *("text", "template", "n_questions", "n_keywords", "avoid", "language"),
-    *("max_tokens", "temperature", "seed", "llm"),
+    *("max_tokens", "temperature", "seed", "llm", "round_number"),
 )
 _QUESTIONS, _KEYWORDS = "questions", "keyword_queries"
 
@@ -56,6 +56,8 @@ class QuestionAsk:
     n_keywords: int
     avoid: tuple[str, ...] = ()
     """Questions on the chunk that are there already."""
+    round_number: int = 0
+    """How often the chunk was asked about before."""
     language: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -92,6 +94,8 @@ class QuestionAsk:
         if self.avoid:
             there = "\n".join(f"- {question}" for question in self.avoid)
             wishes.append(f"These are there already; write others:\n{there}")
+        elif self.round_number:  # the same words again would get the same answer from a careful server
+            wishes.append("An earlier answer held nothing that could be used. Write the search queries themselves.")
         return wishes
 
     def _shape(self, rung: Rung) -> str:

@@ -69,7 +69,8 @@ class Task:
             language=self.quality.language,
             max_tokens=self.max_answer_tokens(self.llm),
             temperature=self.quality.temperature,
-            seed=self.delivery.seed + round_number,
+            round_number=round_number,
+            seed=self.delivery.seed,
             llm=self.llm.fingerprint,
         )
 

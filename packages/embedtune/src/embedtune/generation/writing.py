@@ -74,7 +74,7 @@ class _Writer:
         dataset = self._dataset(start, stopped)
         without = {chunk: kept.reason for chunk, kept in self.harvest.by_chunk.items() if not kept}
         if dataset is None:
-            reason = stopped or next(iter(without.values()), "all questions were dropped")
+            reason = stopped or next(iter(without.values()), "all were asked of too many chunks")
             raise (BudgetExceededError if stopped else GenerationError)(
                 f"No question was written on any of {len(self.task.corpus)} chunks. The first reason: {reason}"
             )

@@ -1,0 +1,143 @@
+"""What writing questions would cost, before any request."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedtune.generation.harvest import Kept
+from embedtune.generation.journal import Journal
+from embedtune.generation.options import Delivery, Prices, QuestionQuality
+from embedtune.generation.prompting import QuestionAsk, Rung
+from embedtune.generation.spend import expected_prompt_tokens, most_prompt_tokens
+from embedtune.generation.task import Task, make_task
+from embedtune.prompts import DEFAULT_PROMPT_TMPL
+from embedtune.protocols import BaseLLM
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
+
+__all__ = ["SpendEstimate", "estimate"]
+
+_TOKENS_PER_ANSWER = 10
+_TOKENS_PER_QUESTION = 22
+"""A question of a dozen words as JSON. A model that reasons writes many times more: a journal with answers tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendEstimate:
+    """What is to be expected, and the most that it can be; without repeats, top-ups and the judge."""
+
+    chunks: int
+    """Chunks with text."""
+    requests: int
+    """One for each text that the journal does not answer."""
+    from_journal: int
+    """Texts that the journal answers."""
+    prompt_tokens: int
+    """Expected, by the length of the texts: tokenizers differ by a fifth and more."""
+    completion_tokens: int
+    """Expected; from the mean of the journal's answers where it has some."""
+    cost: float | None
+    """Of the expected tokens; None without prices."""
+    max_cost: float | None
+    """If every prompt had a token per byte and every answer went to its limit; None without prices."""
+    minutes: float | None
+    """At the limits per minute; None without limits."""
+
+    def __str__(self) -> str:
+        """A few lines for a terminal."""
+        lines = [f"{self.requests} requests on {self.chunks} chunks"]
+        if self.from_journal:
+            lines[0] += f" ({self.from_journal} answers are in the journal)"
+        lines.append(f"about {self.prompt_tokens} tokens read, {self.completion_tokens} written")
+        if self.cost is not None:
+            lines.append(f"cost about {self.cost:.4f}, {self.max_cost:.4f} at most")
+        if self.minutes is not None:
+            lines.append(f"{self.minutes:.1f} minutes at the limits")
+        return "\n".join(lines)
+
+
+class _Unasked(BaseLLM):
+    """Stands for an LLM that is not chosen yet."""
+
+    def chat_completion(self, prompt: str) -> str:
+        raise NotImplementedError
+
+
+def estimate(
+    nodes: Iterable[object],
+    llm: object | None = None,
+    qa_generate_prompt_tmpl: str = DEFAULT_PROMPT_TMPL,
+    num_questions_per_chunk: int = 2,
+    *,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    journal: str | Path | None = None,
+    prices: Prices | None = None,
+    batch: bool = False,
+    seed: int = 0,
+    quality: QuestionQuality | None = None,
+    plugins: "PluginManager | None" = None,
+) -> SpendEstimate:
+    """What `QADataset.from_llm` would send and cost with the same arguments; nothing is sent.
+
+    Args:
+        nodes: As there, and so are the others.
+        llm: Tells which answers of the journal are its own; without one none is.
+        qa_generate_prompt_tmpl: The template.
+        num_questions_per_chunk: Questions asked for.
+        requests_per_minute: Limit on requests.
+        tokens_per_minute: Limit on tokens, read and written.
+        journal: A journal that may hold answers already.
+        prices: What tokens cost.
+        batch: Whether the prices of batches hold.
+        seed: As it will be.
+        quality: As it will be.
+        plugins: Where converters and LLMs are looked up.
+
+    Raises:
+        DatasetError: If there is no chunk with text, or the template lacks a field.
+
+    >>> from embedtune import TextChunk
+    >>> estimate([TextChunk.from_chunk("Use an index.")], prices=Prices(prompt=1, completion=4)).requests
+    1
+    """
+    delivery = Delivery(prices=prices, seed=seed)
+    template, n_questions = qa_generate_prompt_tmpl, num_questions_per_chunk
+    task = make_task(nodes, llm or _Unasked(), template, n_questions, delivery, quality or QuestionQuality(), plugins)
+    path = None if journal is None else Path(journal).expanduser()
+    with Journal(path if path is not None and path.exists() else None) as kept:
+        open_asks = [ask for chunk in task.chunks if (ask := task.ask(chunk, Kept(), 0)).key not in kept]
+        per_answer = kept.completion_tokens / kept.n_answers if kept.completion_tokens else _expected_answer(task)
+    return _summed(task, open_asks, per_answer, requests_per_minute, tokens_per_minute, batch=batch)
+
+
+def _expected_answer(task: Task) -> float:
+    return _TOKENS_PER_ANSWER + _TOKENS_PER_QUESTION * task.n_questions
+
+
+def _summed(
+    task: Task,
+    asks: list[QuestionAsk],
+    per_answer: float,
+    requests_per_minute: float | None,
+    tokens_per_minute: float | None,
+    *,
+    batch: bool,
+) -> SpendEstimate:
+    prompts = [ask.request(Rung.SCHEMA).prompt for ask in asks]
+    n_prompt, n_answer = sum(map(expected_prompt_tokens, prompts)), round(per_answer * len(asks))
+    most = (sum(map(most_prompt_tokens, prompts)), task.max_answer_tokens(task.llm) * len(asks))
+    prices = task.delivery.prices
+    by_limit = ((requests_per_minute, len(asks)), (tokens_per_minute, n_prompt + n_answer))
+    return SpendEstimate(
+        chunks=len(task.corpus),
+        requests=len(asks),
+        from_journal=len(task.ids_by_text) - len(asks),
+        prompt_tokens=n_prompt,
+        completion_tokens=n_answer,
+        cost=None if prices is None else prices.cost(n_prompt, n_answer, batch=batch),
+        max_cost=None if prices is None else prices.cost(*most, batch=batch),
+        minutes=max((amount / limit for limit, amount in by_limit if limit), default=None),
+    )
