@@ -115,6 +115,7 @@ def compare(
     embedders = [as_embedder(model, plugins) for model in (base, tuned)]
     models = [EmbedOnce(embedder) for embedder in embedders]
     records = [record_of(embedder) for embedder in embedders]
+    _warn_of_filters(dataset, embedders)
     searches = [_searches(model, dataset, query_types, backend) for model in models]
     evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
     for query_type in query_types:
@@ -178,6 +179,15 @@ def _verdict(row: ComparisonRow, margin: float, n_seen: int, n_queries: int, n_c
     if -margin <= row.low and row.high <= margin:
         return "no difference within the margin", figures
     return "cannot tell", figures
+
+
+def _warn_of_filters(dataset: QADataset, embedders: Sequence[Embedder]) -> None:
+    filters = dataset.report.filtered_by if dataset.report else ()
+    if any(embedder.fingerprint in filters for embedder in embedders):
+        logger.warning(
+            "one of the models has chosen these questions by a round trip: what it misses is not among them, and its "
+            "figures flatter it; compare on questions that no model has filtered"
+        )
 
 
 def _engine_for(

@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from embedtune.dataset import QADataset
 from embedtune.errors import DatasetError
 from embedtune.grouping import Group, connected_groups
 from embedtune.near_duplicates import near_duplicate_groups
 from embedtune.texts import fold
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
 
 __all__ = ["LeakReport", "Split", "leaks", "split_dataset"]
 
@@ -26,6 +30,26 @@ class Split:
     """Chooses the checkpoint; the whole corpus as distractors."""
     test: QADataset | None
     """Reports the gain; the whole corpus as distractors."""
+
+    def round_trip(self, model: object, depth: int = 20, *, plugins: "PluginManager | None" = None) -> "Split":
+        """Drop the training questions whose chunk the model does not find: many of them are bad questions.
+
+        Validation and test stay whole, whatever the model misses there: to drop that would delete exactly what a
+        base model gets wrong, and flatter it. The report of ``train`` names the model, and `compare` warns where
+        it is judged on such a set.
+
+        Args:
+            model: An embedding model, as for `evaluate`; a good one, since it decides.
+            depth: A question stays if one of its chunks is among so many found, of the whole corpus.
+            plugins: Where the model is looked up.
+
+        Raises:
+            DatasetError: If no training question is left.
+        """
+        from embedtune.round_trip import findable  # it searches
+
+        whole = max((side.corpus for side in (self.train, self.val, self.test) if side), key=len)
+        return replace(self, train=findable(self.train, whole, model, depth, plugins))
 
 
 @dataclass(frozen=True)
