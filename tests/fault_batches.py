@@ -65,8 +65,10 @@ class Batches:
         if by_name.get("purpose") != b"batch" or "file" not in by_name:
             return Outcome(done="bad_file", status=400, body=error_body("'purpose' must be 'batch', with a file."))
         content = by_name["file"]
+        is_lost = self.model.faults.loses_first_file and not self.files
         told = {"id": self._stored(content), "object": "file", "bytes": len(content), "created_at": 1}
-        return Outcome(done="file", body={**told, "filename": "b.jsonl", "purpose": "batch", "status": "processed"})
+        done = "dropped_early" if is_lost else "file"
+        return Outcome(done=done, body={**told, "filename": "b.jsonl", "purpose": "batch", "status": "processed"})
 
     def _stored(self, content: bytes) -> str:
         name = f"file-{next(self._ids)}"
@@ -82,6 +84,7 @@ class Batches:
         lines = [json.loads(line) for line in content.splitlines()]
         name = f"batch_{next(self._ids)}"
         wrong = self._wrong(lines)
+        is_lost = self.model.faults.loses_first_batch and not self.batches
         self.batches[name] = batch = _Batch(
             {
                 "id": name,
@@ -97,7 +100,7 @@ class Batches:
             },
             lines,
         )
-        return Outcome(done="batch", body=batch.body)
+        return Outcome(done="dropped_early" if is_lost else "batch", body=batch.body)
 
     def _wrong(self, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
         names = [line.get("custom_id") for line in lines]

@@ -69,6 +69,10 @@ class Faults:
     """A batch fails as a whole, while it is validated."""
     batch_lines: int | None = None
     """The longest batch that passes validation, in lines."""
+    loses_first_file: bool = False
+    """The first uploaded file is taken, and the connection dropped before that is said."""
+    loses_first_batch: bool = False
+    """The same with the first batch."""
 
 
 ROUGH = Faults(rate_limited=0.05, server_error=0.02, dropped=0.02, hung=0.02, prose=0.03, cut=0.01, refused=0.01)

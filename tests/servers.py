@@ -37,6 +37,7 @@ class Request:
 
     path: str
     body: dict[str, Any]
+    """Empty where it is no JSON."""
     headers: dict[str, str]
     """By name in lower case."""
 
@@ -48,6 +49,7 @@ class Reply:
     content: object
     status: int = 200
     content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,9 +69,9 @@ def scripted_server(answer: Callable[[Request], Reply]) -> Iterator[ScriptedServ
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            request = Request(
-                self.path, json.loads(raw or b"{}"), {name.lower(): value for name, value in self.headers.items()}
-            )
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = json.loads(raw) if raw.startswith(b"{") else {}
+            request = Request(self.path, body, headers)
             running.requests.append(request)
             reply = answer(request)
             content = reply.content if isinstance(reply.content, bytes) else json.dumps(reply.content).encode()
@@ -77,6 +79,8 @@ def scripted_server(answer: Callable[[Request], Reply]) -> Iterator[ScriptedServ
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.content_type)
                 self.send_header("Content-Length", str(len(content)))
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content)
 

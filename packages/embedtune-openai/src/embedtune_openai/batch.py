@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
@@ -43,12 +43,17 @@ class Batches:
 
     Args:
         connection: Its client repeats what may heal.
+        max_requests: Of one batch.
+        max_bytes: Of one batch's file.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, max_requests: int = MAX_BATCH_REQUESTS, max_bytes: int = MAX_BATCH_BYTES
+    ) -> None:
         self._connection = connection
+        self._max_requests, self._max_bytes = max_requests, max_bytes
 
-    def submit(self, requests: Sequence[tuple[str, dict[str, Any]]], tag: str) -> tuple[str, int]:
+    def submit(self, requests: Iterable[tuple[str, dict[str, Any]]], tag: str) -> tuple[str, int]:
         """Submit as many requests from the front as one batch holds; its id, and how many these are."""
         with tempfile.TemporaryFile() as file:
             n_requests = self._write(requests, file)
@@ -57,18 +62,20 @@ class Batches:
 
     def _write(self, requests: Iterable[tuple[str, dict[str, Any]]], file: IO[bytes]) -> int:
         n_requests = n_bytes = 0
-        for key, body in itertools.islice(requests, MAX_BATCH_REQUESTS):
+        first_bytes: int | None = None
+        for key, body in itertools.islice(requests, self._max_requests):
             request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
             line = json.dumps(request).encode() + b"\n"
-            if n_bytes + len(line) > MAX_BATCH_BYTES:
+            first_bytes = first_bytes or len(line)
+            if n_bytes + len(line) > self._max_bytes:
                 break
             file.write(line)
             n_requests += 1
             n_bytes += len(line)
         if not n_requests:
+            got = "none" if first_bytes is None else f"a first one of {first_bytes}; make its prompt shorter"
             raise LLMRequestError(
-                f"A batch holds 1 to {MAX_BATCH_REQUESTS} requests in at most {MAX_BATCH_BYTES} bytes; got "
-                f"{'a first request that is larger' if n_bytes == 0 else 'none'}. Ask it in smaller pieces.",
+                f"A batch holds 1 to {self._max_requests} requests in at most {self._max_bytes} bytes; got {got}.",
                 heals=False,
             )
         file.seek(0)

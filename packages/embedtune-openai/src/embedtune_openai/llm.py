@@ -135,7 +135,7 @@ class Openai(BaseLLM):
 
     def submit_batch(self, requests: Sequence[tuple[str, LLMRequest]], tag: str) -> tuple[str, int]:
         """As `embedtune.BatchLLM.submit_batch`: OpenAI answers within a day, at half the price."""
-        return self._batches().submit([(key, self.request_body(request)) for key, request in requests], tag)
+        return self._batches().submit(((key, self.request_body(request)) for key, request in requests), tag)
 
     def find_batch(self, tag: str) -> str | None:
         """As `embedtune.BatchLLM.find_batch`, among the server's newest thousand batches."""
