@@ -1,15 +1,20 @@
 """The key goes to the server, and nowhere else."""
 
+import asyncio
 import copy
+import json
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from embedtune import EmbeddingError, EmbedtuneError, GenerationError
+from embedtune.errors import LLMRequestError
+from embedtune.protocols import LLMRequest
 from embedtune_openai import Openai, OpenAIEmbedder
+from fault_server import Faults, fault_server
 from servers import Reply, Request, chat_answer, scripted_server
 
 KEY = "sk-proj-0123456789abcdefSECRET"
@@ -27,21 +32,61 @@ def parrot() -> Iterator[str]:
 def failure(base_url: str, kind: str) -> EmbedtuneError:
     llm = Openai("m", base_url=base_url, api_key=KEY, max_retries=0)
     embedder = OpenAIEmbedder("m", base_url=base_url, api_key=KEY, max_retries=0)
-    ask = {"llm": lambda: llm.chat_completion("Hello?"), "embedder": lambda: embedder.embed_queries(["a"])}
+    request = LLMRequest(prompt="Hello?")
+    ask: dict[str, Callable[[], object]] = {
+        "llm": lambda: llm.chat_completion("Hello?"),
+        "asynchronously": lambda: asyncio.run(llm.acomplete(request)),
+        "batch": lambda: llm.submit_batch([("key", request)], "tag"),
+        "batches": lambda: llm.find_batch("tag"),
+        "embedder": lambda: embedder.embed_queries(["a"]),
+    }
     with pytest.raises(EmbedtuneError) as caught:
         ask[kind]()
     return caught.value
 
 
-@pytest.mark.parametrize("kind", ["llm", "embedder"])
+@pytest.mark.parametrize("kind", ["llm", "asynchronously", "batch", "embedder"])
 def test_the_key_is_not_in_errors_tracebacks_or_logs(parrot: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         error = failure(parrot, kind)
     assert "bad key: Bearer [the key]" in str(error)
-    assert KEY not in "".join(traceback.format_exception(error))
+    assert KEY not in "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+    assert KEY.encode() not in pickle.dumps(error)
     assert KEY not in caplog.text
     assert error.__cause__ is None
     assert error.__context__ is None, "the client's error holds the request with its headers"
+
+
+@pytest.mark.parametrize("kind", ["llm", "asynchronously", "batch", "batches"])
+def test_a_wrong_key_is_told_without_the_key(kind: str) -> None:
+    with fault_server(Faults(api_key="sk-the-right-one")) as server:
+        error = failure(server.url, kind)
+    assert "Incorrect API key provided: [the key]." in str(error)
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert isinstance(error, LLMRequestError)
+    assert (error.status, error.code) == (401, "invalid_api_key")
+
+
+def test_an_error_with_status_200_is_told_without_the_key() -> None:
+    with scripted_server(lambda request: Reply({"error": request.headers["authorization"]})) as server:
+        for kind in ("llm", "asynchronously"):
+            assert str(failure(server.base_url, kind)).endswith("Bearer [the key]")
+
+
+def test_a_line_of_a_batch_is_told_without_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    with fault_server() as server:
+        llm = Openai("m", base_url=server.url, api_key=KEY)
+        name, _ = llm.submit_batch([("key", LLMRequest(prompt="Hello?"))], "tag")
+        while not llm.poll_batch(name).is_over:
+            pass
+        (output,) = [file for file in server.batches.files if file != "file-1"]
+        error = {"code": "odd", "message": f"key {KEY}"}
+        line = json.dumps({"custom_id": "key", "response": None, "error": error})
+        server.batches.files[output] = f"{line}\nno json {KEY}\n".encode()
+        ((_, result),) = llm.fetch_batch(name)
+    assert "key [the key]" in str(result)
+    assert "no json [the key]" in caplog.text
+    assert KEY not in str(result) + caplog.text
 
 
 def test_the_key_is_in_neither_repr_nor_pickle() -> None:
@@ -54,6 +99,7 @@ def test_a_used_client_is_not_pickled_either() -> None:
     with scripted_server(lambda _: Reply(chat_answer("Hi."))) as server:
         llm = Openai("m", base_url=server.base_url, api_key=KEY)
         llm.chat_completion("Hello?")
+        asyncio.run(llm.acomplete(LLMRequest(prompt="Hello?")))
         pickled = pickle.dumps(llm)
         assert KEY.encode() not in pickled
         assert pickle.loads(pickled).chat_completion("Hello?") == "Hi."
