@@ -1,27 +1,23 @@
 """`QADataset`: queries, chunks, and which chunks answer which query."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from embedtune.chunks import TextChunk
-from embedtune.corpora import corpus_of
 from embedtune.dataset_checks import checked_fields
-from embedtune.errors import DatasetError
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 
 if TYPE_CHECKING:
+    from embedtune.cleaning import CleaningOptions
     from embedtune.generation.options import OnFailure, Prices, QuestionQuality
     from embedtune.plugins import PluginManager
     from embedtune.reports import Report
     from embedtune.splitting import Split
 
 __all__ = ["QADataset"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +68,8 @@ class QADataset:
     @cached_property
     def documents(self) -> dict[str, str | None]:
         """The document of each chunk, None where it is not known."""
-        return {chunk: _document(self.metadata.get(chunk, {})) for chunk in self.corpus}
+        named = {chunk: self.metadata.get(chunk, {}).get("document_id") for chunk in self.corpus}
+        return {chunk: None if document is None else str(document) for chunk, document in named.items()}
 
     @property
     def chunks(self) -> list[TextChunk]:
@@ -84,19 +81,21 @@ class QADataset:
         cls,
         docs: Iterable[object] | None = None,
         queries: Mapping[str, str] | None = None,
-        relevant_docs: Mapping[str, Sequence[str]] | None = None,
+        relevant_docs: Mapping[str, Iterable[str] | Mapping[str, float]] | None = None,
         *,
         nodes: Iterable[object] | None = None,
         plugins: "PluginManager | None" = None,
+        **cleaning: "Unpack[CleaningOptions]",
     ) -> "QADataset":
         """A data set of real queries whose answers are known: a search log, or a larger model's answers.
 
         Args:
             docs: Chunks: `TextChunk`, or LlamaIndex nodes or LangChain documents.
             queries: Query text by query id.
-            relevant_docs: Chunk ids by query id.
+            relevant_docs: Chunk ids by query id; or grades by chunk id, clicks if ``min_clicks`` is given.
             nodes: The older name of ``docs``.
             plugins: Where converters of foreign chunks are looked up.
+            **cleaning: What `embedtune.cleaning.clean_responses` takes; the `report` tells what it did.
 
         Raises:
             DatasetError: As the class, or if two chunks share an id and differ in text.
@@ -105,14 +104,43 @@ class QADataset:
         >>> QADataset.from_responses([chunk], {"q": "How to index text?"}, {"q": [chunk.id]})
         QADataset(1 queries, 1 chunks, 1 pairs)
         """
-        if (docs is None) == (nodes is None):
-            raise DatasetError(
-                "from_responses takes the chunks as docs=..., or by their older name nodes=..., not both."
-            )
-        if queries is None or relevant_docs is None:
-            raise DatasetError("from_responses needs queries={id: text} and relevant_docs={query id: [chunk ids]}.")
-        corpus, metadata = corpus_of(docs if docs is not None else nodes or (), plugins)
-        return cls(dict(queries), corpus, {q: list(ids) for q, ids in relevant_docs.items()}, metadata)
+        from embedtune.responses import dataset_of_responses  # it builds a QADataset
+
+        return dataset_of_responses(docs, nodes, queries, relevant_docs, plugins, **cleaning)
+
+    @classmethod
+    def from_table(
+        cls,
+        docs: Iterable[object],
+        table: object,
+        *,
+        query: str = "query",
+        chunk: str = "chunk_id",
+        clicks: str | None = None,
+        grade: str | None = None,
+        query_id: str | None = None,
+        plugins: "PluginManager | None" = None,
+        **cleaning: "Unpack[CleaningOptions]",
+    ) -> "QADataset":
+        """As `from_responses`, of a table with one query and one chunk that answers it in each row.
+
+        Args:
+            docs: Chunks, as in `from_responses`.
+            table: Path of a ``.csv``, ``.tsv``, ``.parquet`` or ``.lance`` table, a data frame, or columns by name.
+            query: Column of the query's text. A row without it, or without a chunk, is dropped and counted.
+            chunk: Column of the chunk's id.
+            clicks: Column of clicks; if None, and there are no grades, each row is one.
+            grade: Column of relevance, 0 for not relevant.
+            query_id: Column of the query's id; if None the id is a hash of its text.
+            plugins: Where converters, and readers of files, are looked up.
+            **cleaning: As in `from_responses`.
+
+        Raises:
+            DatasetError: If a column is missing, or a number is none (its row is named), or as `from_responses`.
+        """
+        from embedtune.responses import Columns, dataset_of_table  # it builds a QADataset
+
+        return dataset_of_table(docs, table, Columns(query, chunk, clicks, grade, query_id), plugins, **cleaning)
 
     @classmethod
     def from_llm(
@@ -267,8 +295,3 @@ class QADataset:
             {query: self.grades[query] for query in queries if query in self.grades},
             self.report,
         )
-
-
-def _document(metadata: Mapping[str, Any]) -> str | None:
-    document = metadata.get("document_id")
-    return None if document is None else str(document)
