@@ -1,6 +1,9 @@
 """What the bridges to frameworks' LLMs share: waiting, errors without keys, and reading what an answer cost."""
 
 import asyncio
+import functools
+import os
+import threading
 from abc import abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -98,8 +101,9 @@ class FrameworkLLM(BaseLLM):
         if not self.is_async:
             self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="embedtune-llm")
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, request.prompt)
+        asked = asyncio.run_coroutine_threadsafe(self.ask_async(request.prompt), _frameworks_loop(os.getpid()))
         try:
-            return await self.ask_async(request.prompt)
+            return await asyncio.wrap_future(asked)
         except Exception as error:  # each integration has its own errors
             failure = self._failure(error)
         # Raised out here, so that the framework's error is not chained to it: that may hold the request with a key.
@@ -121,6 +125,18 @@ class FrameworkLLM(BaseLLM):
     def _failure(self, error: Exception) -> LLMRequestError:
         reason = reason_of(error, secrets_of(self._thing))
         return llm_request_error(error, f"{type(self._thing).__name__} failed: {reason}")
+
+
+@functools.cache
+def _frameworks_loop(process: int) -> asyncio.AbstractEventLoop:
+    """The event loop in which every framework's model of this process is asked, in a thread of its own.
+
+    Their asynchronous clients belong to the loop that used them first, and nobody closes them. With a loop for each
+    run, the second one would find connections of a closed loop, and fail once for each: "Event loop is closed".
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True, name=f"embedtune-frameworks-{process}").start()
+    return loop
 
 
 def field_of(holder: object, *names: str) -> object:

@@ -144,8 +144,8 @@ def reason_of(error: BaseException, secrets: Iterable[str] = ()) -> str:
     """
     chain = list(_chain(error))
     told = str(error)
-    first = chain[-1]
-    if str(first) and str(first) not in told and all(_status(link) is None for link in chain):
+    first = next((link for link in reversed(chain) if isinstance(link, Exception) and str(link)), error)
+    if str(first) not in told and all(_status(link) is None for link in chain):
         told += f" {type(first).__name__}: {first}"
     return f"{type(error).__name__}: {without_secrets(told, secrets)}"
 

@@ -62,9 +62,11 @@ def _answer(told: object) -> LLMAnswer:
     choices = field_of(raw, "choices", "candidates")
     first = choices[0] if isinstance(choices, Sequence) and choices else None
     text = field_of(message, "content") if message is not None else field_of(told, "text")
+    is_refused = bool(field_of(field_of(first, "message"), "refusal"))
+    finish = finish_of(first, raw, extra, field_of(message, "additional_kwargs"))
     return LLMAnswer(
         text=str(text or ""),
         prompt_tokens=read,
         completion_tokens=written,
-        finish=finish_of(first, raw, extra, field_of(message, "additional_kwargs")),
+        finish="content_filter" if is_refused else finish,
     )
