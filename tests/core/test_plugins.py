@@ -114,7 +114,7 @@ def test_an_installed_plugin_is_found_and_loaded_when_asked(site: Path, install:
 
 def test_built_ins_come_through_the_same_hooks(plugins: PluginManager) -> None:
     assert plugins.installed == (PluginInfo("embedtune", "embedtune"),)
-    assert [layout.name for layout in plugins.dataset_formats()] == ["json", "beir", "csv"]
+    assert [layout.name for layout in plugins.dataset_formats()] == ["json", "beir", "csv", "labelled_rag"]
 
 
 def test_all_kinds_may_be_empty(plugins: PluginManager) -> None:

@@ -44,6 +44,11 @@ def load_json(path: Path, split: str | None = None) -> QADataset:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in keys):
         raise DatasetError(
             f"{str(path)!r} must hold an object with the objects 'queries', 'corpus' and 'relevant_docs'."
+            + (
+                " It holds 'examples': say format='labelled_rag'."
+                if isinstance(content, dict) and "examples" in content
+                else ""
+            )
         )
     more = content.get("embedtune") or {}
     return QADataset(

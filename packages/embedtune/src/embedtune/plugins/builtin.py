@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from embedtune.formats.beir import is_beir, is_our_beir, load_beir, save_beir
+from embedtune.formats.labelled_rag import is_labelled_rag, load_labelled_rag, refuse_labelled_rag
 from embedtune.formats.llama_index_json import load_json, save_json
 from embedtune.formats.pairs_csv import load_csv, read_csv_columns, save_csv
 from embedtune.plugins.backends import DatasetFormat
@@ -13,10 +14,10 @@ __all__ = ["embedtune_dataset_formats"]
 
 @hookimpl
 def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
-    """JSON, BEIR and CSV."""
+    """JSON, BEIR, CSV, and LlamaIndex's labelled sets."""
     yield DatasetFormat(
         name="json",
-        matches=lambda path: path.suffix == ".json",
+        matches=lambda path: path.suffix == ".json" and not is_labelled_rag(path),
         save=save_json,
         load=load_json,
         summary="LlamaIndex's EmbeddingQAFinetuneDataset, one file",
@@ -37,4 +38,11 @@ def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
         load=load_csv,
         read_columns=read_csv_columns,
         summary="one pair of query and chunk a line",
+    )
+    yield DatasetFormat(
+        name="labelled_rag",
+        matches=is_labelled_rag,
+        save=refuse_labelled_rag,
+        load=load_labelled_rag,
+        summary="LlamaIndex's rag_dataset.json, to be read",
     )
