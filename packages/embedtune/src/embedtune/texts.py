@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 
-__all__ = ["fold", "text_hash"]
+__all__ = ["fold", "printable", "text_hash"]
 
 
 def text_hash(text: str) -> str:
@@ -23,3 +23,12 @@ def fold(text: str) -> str:
     True
     """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def printable(text: str) -> str:
+    r"""One line that cannot drive a terminal: control characters and runs of white space become one space.
+
+    >>> printable("a\x1b[2J\nb")
+    'a [2J b'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

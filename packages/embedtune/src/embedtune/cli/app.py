@@ -1,9 +1,5 @@
 """The commands."""
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +7,10 @@ import typer
 from rich.console import Console
 
 from embedtune import __version__
+from embedtune.cli.generate_command import generate
+from embedtune.cli.options import Json, Seed, stoppable, write_json
 from embedtune.cli.tables import comparison_table, plugin_table, tuning_table
 from embedtune.dataset import QADataset
-from embedtune.folders import replace_file
 from embedtune.plugins import plugin_manager
 from embedtune.tuner import TuneResult, tune
 
@@ -21,30 +18,6 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
-
-_INTERRUPTED = 130
-"""Exit status of a program that SIGINT ended, as shells have it."""
-
-
-def _writable(path: Path | None) -> Path | None:
-    """Refuse a path that cannot be written before the work, not after it."""
-    if path is not None and (path.is_dir() or not path.expanduser().absolute().parent.is_dir()):
-        raise typer.BadParameter(f"{str(path)!r} is a folder, or its folder does not exist.")
-    return path
-
-
-Json = Annotated[Path | None, typer.Option("--json", callback=_writable, help="Write the figures to this file too.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
-
-
-@contextmanager
-def _stoppable(what_is_left: str) -> Iterator[None]:
-    """On Ctrl-C say what is left, instead of a traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nembedtune: stopped; {what_is_left}\n")
-        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _version(wanted: bool) -> None:
@@ -75,10 +48,10 @@ def demo(
     def say(text: str) -> None:
         console.print(f"[bold]>[/bold] {text}", highlight=False)
 
-    with _stoppable("nothing is left behind"):
+    with stoppable("nothing is left behind"):
         result = run_demo(folder, n_functions=None if full else DEFAULT_FUNCTIONS, seed=seed, say=say)
     if json_file is not None:
-        _write_json(json_file, result.comparison.to_json())
+        write_json(json_file, result.comparison.to_json())
     console.print(comparison_table(result.comparison))
     console.print(f"[bold]{result.comparison.verdict}[/bold]: {result.comparison.reason}", highlight=False)
     console.print(f"{result.seconds:.0f} s. Model and results: {result.folder}", highlight=False, soft_wrap=True)
@@ -96,12 +69,15 @@ def tune_command(
     json_file: Json = None,
 ) -> None:
     """Tune a model on a data set; what chooses the checkpoint is held back from it."""
-    with _stoppable(f"{out} is as it was; the same command with --resume goes on from here"):
+    with stoppable(f"{out} is as it was; the same command with --resume goes on from here"):
         result = tune(base, QADataset.load(dataset, split=split), path=out, epochs=epochs, seed=seed, resume=resume)
     if json_file is not None:
-        _write_json(json_file, _result_json(result))
+        write_json(json_file, _result_json(result))
     console.print(tuning_table(result))
     console.print(f"{result.seconds:.0f} s. Model: {result.path}", highlight=False, soft_wrap=True)
+
+
+app.command()(generate)
 
 
 @app.command()
@@ -115,8 +91,3 @@ def _result_json(result: TuneResult) -> dict[str, Any]:
     history = [{"step": point.step, "epoch": point.epoch, "metrics": dict(point.metrics)} for point in result.history]
     figures = {"n_pairs": result.n_pairs, "truncated_share": result.truncated_share, "seconds": result.seconds}
     return {"path": str(result.path), **figures, "history": history, "record": record}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replace_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

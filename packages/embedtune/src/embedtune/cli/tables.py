@@ -1,10 +1,14 @@
 """What the commands print."""
 
+from collections.abc import Iterator
+
 from rich.markup import escape
 from rich.table import Table
 
 from embedtune.comparison import Comparison
+from embedtune.generation import GenerationReport
 from embedtune.plugins import PluginManager
+from embedtune.texts import printable
 from embedtune.tuner import TuneResult
 
 __all__ = ["comparison_table", "plugin_table", "tuning_table"]
@@ -47,6 +51,39 @@ def tuning_table(result: TuneResult) -> Table:
         mark = " *" if point.step == result.record.chosen_step else ""
         table.add_row(f"{point.step}{mark}", f"{point.epoch:.2f}", *(f"{point.metrics[name]:.3f}" for name in names))
     return table
+
+
+def generation_table(report: GenerationReport) -> Table:
+    """What was asked for, what came of it, and what it cost."""
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in _generation_rows(report):
+        table.add_row(name, escape(printable(value)))
+    return table
+
+
+def _generation_rows(report: GenerationReport) -> Iterator[tuple[str, str]]:
+    yield "LLM", report.llm
+    yield "questions", f"{report.written} of {report.asked} asked for, on {report.chunks} chunks"
+    if len(report.styles) > 1:
+        yield "styles", ", ".join(f"{count} {style}" for style, count in report.styles.items())
+    if report.merged:
+        yield "merged", f"{report.merged} with an equal question on another chunk"
+    for reason, count in report.dropped.items():
+        yield "dropped", f"{count} {reason}"
+    if report.failures:
+        chunk, reason = next(iter(report.failures.items()))
+        yield "without", f"{len(report.failures)} chunks; the first, {chunk}: {reason}"
+    for stage, spend in report.stages.items():
+        yield ("requests" if stage == "questions" else f"requests ({stage})"), str(spend)
+    if report.overlap is not None:
+        yield "overlap", f"{report.overlap:.0%} of a question's words stand in its chunk, in the median"
+    if report.cost is not None:
+        yield "cost", f"{report.cost:.4f}"
+    yield "time", f"{report.seconds:.0f} s"
+    if report.stopped:
+        yield "stopped", report.stopped
 
 
 def plugin_table(manager: PluginManager) -> Table:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from embedtune.dataset import QADataset
 from embedtune.errors import BackendNotFoundError, DatasetError
-from embedtune.folders import heal, replace_file, replace_folder
+from embedtune.folders import check_target, heal, replace_file, replace_folder
 from embedtune.reports import read_report, save_report
 
 if TYPE_CHECKING:
     from embedtune.plugins import DatasetFormat, PluginManager
 
-__all__ = ["load_dataset", "save_dataset"]
+__all__ = ["check_can_save", "load_dataset", "save_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,18 +21,31 @@ logger = logging.getLogger(__name__)
 def save_dataset(dataset: QADataset, path: Path, format: str | None, plugins: "PluginManager | None" = None) -> None:
     """See `QADataset.save`."""
     path = path.expanduser().absolute()
+    check_can_save(path, format, plugins)
     layout = _layout(path, format, plugins)
     if layout.is_folder:
         with replace_folder(path, layout.owns) as folder:
             layout.save(dataset, folder)
     else:
-        if path.is_dir():
-            raise DatasetError(
-                f"{str(path)!r} is a folder; the format {layout.name!r} is one file. Give a file's path."
-            )
         with replace_file(path) as partial:
             layout.save(dataset, partial)
     save_report(dataset.report, path)
+
+
+def check_can_save(path: Path, format: str | None = None, plugins: "PluginManager | None" = None) -> None:
+    """Refuse a path that `save_dataset` would refuse, before the data set costs work or money.
+
+    Raises:
+        ModelFolderError: If a folder there holds something else.
+        DatasetError: If the path does not fit the format.
+        BackendNotFoundError: If no installed format fits.
+    """
+    path = path.expanduser().absolute()
+    layout = _layout(path, format, plugins)
+    if layout.is_folder:
+        check_target(path, layout.owns)
+    elif path.is_dir():
+        raise DatasetError(f"{str(path)!r} is a folder; the format {layout.name!r} is one file. Give a file's path.")
 
 
 def load_dataset(

@@ -42,6 +42,16 @@ class StageSpend(BaseModel):
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
 
+    def __str__(self) -> str:
+        """One line."""
+        counted = {"repeated": self.repeats, "cut": self.cut, "refused": self.refused, "unread": self.unread}
+        told = [f"{self.requests} requests", *(f"{count} {name}" for name, count in counted.items() if count)]
+        if self.from_journal:
+            told.append(f"{self.from_journal} answers from the journal")
+        cost = "" if self.cost is None else f", cost {self.cost:.4f}"
+        about = "at most " if self.tokens_estimated else ""
+        return f"{', '.join(told)}; {about}{self.prompt_tokens} tokens read, {self.completion_tokens} written{cost}"
+
 
 class GenerationReport(BaseModel):
     """How a data set's questions were written. It is saved beside the data set, and loaded with it."""
@@ -90,17 +100,7 @@ class GenerationReport(BaseModel):
         if self.failures:
             chunk, reason = next(iter(self.failures.items()))
             lines.append(f"no question on {len(self.failures)} chunks, the first {chunk!r}: {reason}")
-        lines += [f"{name}: {_told(spend)}" for name, spend in self.stages.items()]
+        lines += [f"{name}: {spend}" for name, spend in self.stages.items()]
         if self.overlap is not None:
             lines.append(f"words shared with the chunk: {self.overlap:.0%} in the median")
         return "\n".join([*lines, f"{self.seconds:.1f} s"])
-
-
-def _told(spend: StageSpend) -> str:
-    cost = "" if spend.cost is None else f", cost {spend.cost:.4f}"
-    about = "at most " if spend.tokens_estimated else ""
-    counted = {"repeated": spend.repeats, "cut": spend.cut, "refused": spend.refused, "unread": spend.unread}
-    told = [f"{spend.requests} requests", *(f"{count} {name}" for name, count in counted.items() if count)]
-    if spend.from_journal:
-        told.append(f"{spend.from_journal} answers from the journal")
-    return f"{', '.join(told)}; {about}{spend.prompt_tokens} tokens read, {spend.completion_tokens} written{cost}"

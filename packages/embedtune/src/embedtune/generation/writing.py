@@ -158,7 +158,8 @@ class _Writer:
                 if self.budget.cost is not None:
                     bar.set_postfix_str(f"cost {self.budget.cost:.4f}", refresh=False)
 
-            if delivery.batch and isinstance(llm, BatchLLM):
+            under_way = any(not record.get("fetched") for record in self.journal.batches.values())
+            if (delivery.batch or under_way) and isinstance(llm, BatchLLM):
                 BatchRun(llm, delivery, self.budget, self.journal, stage, take, fail, step).run(asks)
             else:
                 run = LiveRun(llm, delivery, self.budget, self.journal, stage, take, fail, step)
