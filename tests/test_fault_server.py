@@ -28,12 +28,12 @@ SCHEMA = {
 }
 
 
-def ask(url: str, number: int, **options: object) -> Any:
+def ask(url: str, number: int, timeout: float = 60, **options: object) -> Any:
     """The whole answer to a prompt on one chunk."""
     prompt = f"This is chunk-number-{number}. Write 3 questions as lines or json."
     body = {"model": "m", "messages": [{"role": "user", "content": prompt}], **options}
     request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=0.3) as answer:
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
         return json.load(answer)
 
 
@@ -41,12 +41,12 @@ def text(url: str, number: int, **options: object) -> str:
     return str(ask(url, number, **options)["choices"][0]["message"]["content"])
 
 
-def fates(faults: Faults, order: list[int]) -> dict[int | None, list[str]]:
+def fates(faults: Faults, order: list[int], timeout: float = 60) -> dict[int | None, list[str]]:
     """What became of requests on these chunks, per chunk in the order of time."""
     with fault_server(faults) as server:
         for number in order:
             try:
-                ask(server.url, number)
+                ask(server.url, number, timeout)
             except (OSError, http.client.IncompleteRead):
                 continue
     found: dict[int | None, list[str]] = {}
@@ -101,11 +101,11 @@ def test_more_requests_than_a_second_takes_are_limited() -> None:
 
 
 def test_a_hung_request_is_noted_when_its_client_gives_up() -> None:
-    assert fates(Faults(hung=1.0), [0]) == {0: ["hung"]}
+    assert fates(Faults(hung=1.0), [0], timeout=0.2) == {0: ["hung"]}
 
 
 def test_a_client_that_leaves_before_the_answer_is_noted_as_gone() -> None:
-    assert fates(Faults(latency=60), [0]) == {0: ["gone"]}
+    assert fates(Faults(latency=60), [0], timeout=0.2) == {0: ["gone"]}
 
 
 def test_a_lenient_schema_is_refused_where_it_should_be_strict() -> None:

@@ -14,7 +14,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from embedtune import EmbeddingError, GenerationError, PluginManager, QADataset, TextChunk, evaluate
+from embedtune.protocols import LLMAnswer, LLMRequest
 from embedtune.testing import EmbedderContract, HashEmbedder, LLMContract, tiny_dataset
+from fault_server import Faults, fault_server
 from langchain_embedtune import LangChainEmbedder, LangChainLLM
 from servers import Reply, Request, chat_answer, scripted_server
 
@@ -126,6 +128,30 @@ def test_an_answer_without_text_names_its_finish_reason(content: Any) -> None:
         llm = LangChainLLM(HttpChat(base_url=server.base_url))
         with pytest.raises(GenerationError, match=r"without text \(finish_reason 'content_filter'\)"):
             llm.chat_completion("Hello?")
+
+
+def test_a_model_without_an_asynchronous_way_waits_on_threads() -> None:
+    """The framework's own threads are few; and one after another would take a night."""
+
+    async def all_at_once(llm: LangChainLLM) -> list[LLMAnswer]:
+        requests = [LLMRequest(prompt=f"chunk-number-{number}") for number in range(24)]
+        answers = await asyncio.gather(*map(llm.acomplete, requests))
+        await llm.aclose()
+        return answers
+
+    with fault_server(Faults(latency=0.5)) as server:
+        llm = LangChainLLM(HttpChat(base_url=server.url))
+        assert not llm.is_async
+        answers = asyncio.run(all_at_once(llm))
+        assert max(entry.n_open for entry in server.log) > 16
+        assert len(asyncio.run(all_at_once(llm))) == 24, "after aclose too"
+    assert all(f"item {number} " in answer.text for number, answer in enumerate(answers))
+
+
+@pytest.mark.parametrize("model", [FakeListChatModel(responses=["Why?"]), FakeListLLM(responses=["Why?"])])
+def test_an_answer_without_counts_is_answered_with_none(model: object) -> None:
+    answer = asyncio.run(LangChainLLM(model).acomplete(LLMRequest(prompt="Hello?")))
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("Why?", None, None)
 
 
 def test_any_error_of_a_model_is_a_generation_error_with_its_reason() -> None:

@@ -21,7 +21,9 @@ from llama_index.core.llms import CustomLLM, MockLLM
 from pydantic import Field
 
 from embedtune import EmbeddingError, GenerationError, PluginManager, QADataset, TextChunk, evaluate
+from embedtune.protocols import LLMAnswer, LLMRequest
 from embedtune.testing import EmbedderContract, HashEmbedder, LLMContract, tiny_dataset
+from fault_server import Faults, fault_server
 from llama_index.embeddings.embedtune import LlamaIndexEmbedder, LlamaIndexLLM
 from servers import Reply, Request, chat_answer, scripted_server
 
@@ -134,6 +136,29 @@ def test_strangers_are_not_claimed() -> None:
     for stranger in (object(), "text", BaseEmbedding, CustomLLM):
         assert manager.claim("embedtune_as_embedder", stranger) is None
         assert manager.claim("embedtune_as_llm", stranger) is None
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_an_llm_without_an_asynchronous_way_waits_on_threads(is_chat: bool) -> None:
+    """``CustomLLM.achat`` calls ``chat``, and so would hold the event loop up: one request after another."""
+
+    async def all_at_once(llm: LlamaIndexLLM) -> list[LLMAnswer]:
+        requests = [LLMRequest(prompt=f"chunk-number-{number}") for number in range(24)]
+        answers = await asyncio.gather(*map(llm.acomplete, requests))
+        await llm.aclose()
+        return answers
+
+    with fault_server(Faults(latency=0.5)) as server:
+        llm = LlamaIndexLLM(HttpLLM(base_url=server.url, is_chat=is_chat))
+        assert not llm.is_async
+        answers = asyncio.run(all_at_once(llm))
+        assert max(entry.n_open for entry in server.log) > 16
+    assert all(f"item {number} " in answer.text for number, answer in enumerate(answers))
+
+
+def test_an_answer_without_counts_is_answered_with_none() -> None:
+    answer = asyncio.run(LlamaIndexLLM(MockLLM()).acomplete(LLMRequest(prompt="Hello?")))
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("Hello?", None, None)
 
 
 def test_any_error_of_an_llm_is_a_generation_error_with_its_reason() -> None:

@@ -33,7 +33,7 @@ def server() -> Iterator[FaultServer]:
 
 
 def llm_at(server: FaultServer) -> Openai:
-    return Openai("m", base_url=server.url, max_retries=0, timeout=5)
+    return Openai("m", base_url=server.url, max_retries=0, timeout=60)
 
 
 def requests(n_requests: int) -> list[tuple[str, LLMRequest]]:
@@ -113,7 +113,7 @@ def bodies(n_requests: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def batches_at(server: FaultServer, **limits: int) -> Batches:
-    return Batches(connect(server.url, None, 5, 0, GenerationError), **limits)
+    return Batches(connect(server.url, None, 60, 0, GenerationError), **limits)
 
 
 def test_the_limits_are_openais() -> None:
@@ -249,13 +249,13 @@ def test_a_server_without_batches_says_so() -> None:
 def test_a_batch_whose_confirmation_was_lost_is_not_made_twice() -> None:
     """It would be paid for twice: it is looked for by its file instead."""
     with fault_server(Faults(loses_first_batch=True)) as server:
-        llm = Openai("m", base_url=server.url, max_retries=2, timeout=5)
+        llm = Openai("m", base_url=server.url, max_retries=2, timeout=60)
         name, n_taken = llm.submit_batch(requests(2), "tag")
         assert (list(server.batches.batches), n_taken) == ([name], 2)
 
 
 def test_an_upload_that_failed_once_is_repeated_whole() -> None:
     with fault_server(Faults(loses_first_file=True)) as server:
-        llm = Openai("m", base_url=server.url, max_retries=2, timeout=5)
+        llm = Openai("m", base_url=server.url, max_retries=2, timeout=60)
         llm.submit_batch(requests(2), "tag")
         assert {len(content.splitlines()) for content in files(server)} == {2}

@@ -28,7 +28,7 @@ def server() -> Iterator[ScriptedServer]:
 def azure(server: ScriptedServer, **options: Any) -> Openai:
     endpoint = server.base_url.removesuffix("/v1")
     client = openai.AzureOpenAI(
-        azure_endpoint=endpoint, api_key=KEY, api_version="2026-05-01", **{"max_retries": 0, "timeout": 5, **options}
+        azure_endpoint=endpoint, api_key=KEY, api_version="2026-05-01", **{"max_retries": 0, "timeout": 60, **options}
     )
     return Openai("my-deployment", client=client)
 
