@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from embedtune import __version__
+from embedtune.cli.dataset_command import dataset
 from embedtune.cli.generate_command import generate
 from embedtune.cli.options import Json, Seed, stoppable, write_json
 from embedtune.cli.tables import comparison_table, plugin_table, tuning_table
@@ -78,6 +79,7 @@ def tune_command(
 
 
 app.command()(generate)
+app.command()(dataset)
 
 
 @app.command()

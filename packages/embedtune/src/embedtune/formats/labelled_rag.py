@@ -46,7 +46,7 @@ def refuse_labelled_rag(dataset: QADataset, path: Path) -> NoReturn:
     """
     raise DatasetError(
         f"The format 'labelled_rag' is for reading: it holds no ids, and no chunks that answer nothing ({dataset!r} "
-        f"would not come back). Save to another path than {path.name!r}, or with format='json'."
+        "would not come back). Save to another path, or with format='json'."
     )
 
 
