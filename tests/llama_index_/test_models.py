@@ -184,7 +184,7 @@ def test_a_chunk_that_fails_takes_no_other_chunks_questions() -> None:
 
     chunks = [TextChunk.from_chunk(f"This is number {n}.") for n in range(3)]
     with scripted_server(write) as server:
-        dataset = QADataset.from_llm(chunks, HttpLLM(base_url=server.base_url), progress=False)
+        dataset = QADataset.from_llm(chunks, HttpLLM(base_url=server.base_url), retries=1, progress=False)
     assert {dataset.corpus[dataset.relevant_docs[q][0]]: text for q, text in dataset.queries.items()} == {
         "This is number 0.": "What is number 0?",
         "This is number 2.": "What is number 2?",
