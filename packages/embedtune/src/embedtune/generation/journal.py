@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,9 +55,8 @@ class Journal:
         self._file: IO[bytes] | None = None
         self._reader: IO[bytes] | None = None
         self._end = 0
-        self._pending: list[bytes] = []
+        self._pending: deque[bytes] = deque()
         self._broken: OSError | None = None
-        self._turn = asyncio.Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedtune-journal")
 
     def __enter__(self) -> "Journal":
@@ -75,11 +75,8 @@ class Journal:
 
     def __exit__(self, *raised: object) -> None:
         self._writer.shutdown(wait=True)
-        try:
-            if self._pending and self._broken is None:  # of a run that was cancelled between answer and disk
-                self._write(self._take_pending())
-        finally:
-            self._close_file()
+        self._write_pending()  # of a run that was cancelled between answer and disk
+        self._close_file()
 
     def __contains__(self, key: str) -> bool:
         return bytes.fromhex(key) in self._places
@@ -108,11 +105,9 @@ class Journal:
         """
         if self._file is None:
             return
+        # No asyncio.Lock: each stage has an event loop of its own, and the writer's one thread is a queue already.
         self._pending.append(_line(answer_record(key, answer, stage)))
-        async with self._turn:
-            if self._pending and self._broken is None:
-                lines = self._take_pending()
-                await asyncio.get_running_loop().run_in_executor(self._writer, self._write_or_break, lines)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write_pending)
         if self._broken is not None:
             raise GenerationError(
                 f"The journal {str(self.path)!r} cannot be written: {self._broken}. What it holds so far is whole; "
@@ -131,15 +126,18 @@ class Journal:
             if "tag" in record:
                 self.batches.setdefault(record["tag"], {}).update(record)
 
-    def _take_pending(self) -> list[bytes]:
-        lines, self._pending = self._pending, []
-        return lines
-
-    def _write_or_break(self, lines: list[bytes]) -> None:
+    def _write_pending(self) -> None:
+        """Write what is waiting, and remember why it could not be written."""
+        lines: list[bytes] = []
+        while self._pending:  # the event loop appends meanwhile
+            lines.append(self._pending.popleft())
+        if not lines or self._broken is not None:
+            return
         try:
             self._write(lines)
         except OSError as error:
             self._broken = error
+            logger.warning("%d answers are not in the journal %s: %s", len(lines), self.path, error)
 
     def _write(self, lines: list[bytes]) -> None:
         assert self._file is not None

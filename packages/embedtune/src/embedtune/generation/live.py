@@ -149,6 +149,9 @@ class LiveRun(Generic[A]):
             raise _StoppedError
         bound = request.max_tokens or MOST_TOKENS
         reservation = await self.budget.reserve(request, self.stage, bound)
+        if self.stop_reason is not None:  # while it waited for room
+            self.budget.take_back(reservation)
+            raise _StoppedError
         try:
             answer = await self._answer(request)
         except BaseException as error:

@@ -60,7 +60,7 @@ class Budget:
     _unknown: float = 0.0
     _cost: float = 0.0
     _n_requests: int = 0
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)  # an Event would belong to one event loop
 
     def count_earlier(self, n_answers: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Count what the journal holds: a limit is on the whole job, however often it is resumed."""
@@ -88,8 +88,9 @@ class Budget:
             BudgetExceededError: If it could pass a limit.
         """
         while (reservation := self.reserve_now(request, stage, most_tokens)) is None:
-            self._changed.clear()
-            await self._changed.wait()
+            room = asyncio.get_running_loop().create_future()
+            self._waiting.append(room)
+            await room
         return reservation
 
     def reserve_now(
@@ -151,7 +152,20 @@ class Budget:
         """Give a reservation up, since its request failed."""
         cost = self._reserved.pop(reservation, 0.0)
         self._unknown += cost if is_unknown else 0.0
-        self._changed.set()
+        self._make_room()
+
+    def take_back(self, reservation: Reservation) -> None:
+        """Give up a reservation whose request was never sent."""
+        del self._reserved[reservation]
+        self._n_requests -= 1
+        self.stage(reservation.stage).requests -= 1
+        self._make_room()
+
+    def _make_room(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for room in waiting:
+            if not room.done():
+                room.set_result(None)
 
     def _priced(self, prompt: int, completion: int, *, batch: bool) -> float | None:
         return None if self.prices is None else self._price(prompt, completion, batch=batch)
