@@ -32,7 +32,7 @@ class Faults:
     hung: float = 0.0
     """No byte ever comes."""
     prose: float = 0.0
-    """A preamble and prose without JSON or a question, and only for a prompt that is new to the server."""
+    """A preamble and prose without JSON or a question; asked again about the same chunk, the model behaves."""
     cut: float = 0.0
     """Half of the answer, with finish_reason ``length``."""
     refused: float = 0.0
@@ -97,6 +97,7 @@ class Model:
         self.faults = faults
         self.seen: Counter[str] = Counter()
         self.n_answered = 0
+        self._had_prose: set[int | str] = set()
 
     def answer(self, body: dict[str, Any]) -> Outcome:
         """What becomes of a chat request."""
@@ -110,6 +111,9 @@ class Model:
         if number in self.faults.always_fails or (number in self.faults.fails_once and seen == 0):
             return _failed("server_error", 500, "The server had an error while processing your request.")
         done, luck = self._rolled(content, seen)
+        if done == "prose":
+            done = "answered" if (number or content) in self._had_prose else done
+            self._had_prose.add(number or content)
         return self._outcome(done, luck, body)
 
     def _rolled(self, content: str, seen: int) -> tuple[str, float]:
@@ -119,7 +123,7 @@ class Model:
         for name in ("rate_limited", "server_error", "dropped", "hung", "prose", "cut", "refused", "web_page"):
             roll -= getattr(self.faults, name)
             if roll < 0:
-                return ("answered" if name == "prose" and seen else name), luck
+                return name, luck
         return "answered", luck
 
     def _outcome(self, done: str, luck: float, body: dict[str, Any]) -> Outcome:

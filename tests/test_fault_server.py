@@ -87,7 +87,7 @@ def test_a_chunk_fails_once_and_another_always() -> None:
     assert found == {0: ["answered"], 1: ["server_error", "answered"], 2: ["server_error", "server_error"]}
 
 
-def test_prose_comes_on_first_sight_only() -> None:
+def test_prose_comes_once_for_a_chunk() -> None:
     assert fates(Faults(prose=1.0), [5, 5]) == {5: ["prose", "answered"]}
 
 
