@@ -250,8 +250,10 @@ def test_unknown_chunks_can_be_dropped_and_counted() -> None:
             {},
             "Cleaning left no query: kept 0 of 1 query and 0 of 1 pair; .*no answer left",
         ),
+        ({"a": "how"}, {"a": {"x": 1}}, {"min_clicks": "2"}, "min_clicks must be a number above 0; got '2'"),
+        ({"a": "how"}, {"a": ["x"]}, {"min_characters": None}, "min_characters must be a whole number, 0 or more"),
         ({"a": "how"}, {"a": ["x"]}, {"similarity": 0}, r"similarity must lie in \(0, 1\]; got 0"),
-        ({"a": "how"}, {"a": {"x": 1}}, {"min_clicks": 0}, "min_clicks must be above 0; got 0"),
+        ({"a": "how"}, {"a": {"x": 1}}, {"min_clicks": 0}, "min_clicks must be a number above 0; got 0"),
         (
             {"a": "how"},
             {"a": ["x"]},

@@ -109,6 +109,15 @@ def test_a_file_of_another_kind_names_those_that_are_read(tmp_path: Path) -> Non
         read_chunks(write(tmp_path, a_py="x") / "a.py")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    with pytest.raises(DatasetError, match="is of no kind that is read"):
+        read_chunks(tmp_path / "pipe.md")
+    with pytest.raises(DatasetError, match="holds no text in 0 files"):
+        read_chunks(tmp_path)
+
+
 def test_an_empty_file_given_by_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.md' holds no text"):
         read_chunks(write(tmp_path, a_md="\n") / "a.md")

@@ -107,7 +107,7 @@ def clean_responses(
     >>> cleaned.report.merged, list(cleaned.report.dropped_queries)
     (Counted(count=1, examples=('b',)), ['too short'])
     """
-    _check_options(min_clicks, similarity, disagreeing, unknown_chunks)
+    _check_options(min_clicks, min_characters, similarity, disagreeing, unknown_chunks)
     if min_clicks is not None and clicks is None:
         clicks, relevant_docs = _clicks_of(relevant_docs), {query: list(ids) for query, ids in relevant_docs.items()}
     asked = _read(queries, relevant_docs, clicks or {})
@@ -128,9 +128,13 @@ def clean_responses(
     return _cleaned(asked, tally)
 
 
-def _check_options(min_clicks: float | None, similarity: float, disagreeing: str, unknown_chunks: str) -> None:
-    if min_clicks is not None and not 0 < min_clicks < math.inf:
-        raise DatasetError(f"min_clicks must be above 0; got {min_clicks!r}. Leave it out for one click.")
+def _check_options(
+    min_clicks: object, min_characters: object, similarity: float, disagreeing: str, unknown_chunks: str
+) -> None:
+    if min_clicks is not None and not (isinstance(min_clicks, int | float) and 0 < min_clicks < math.inf):
+        raise DatasetError(f"min_clicks must be a number above 0; got {min_clicks!r}. Leave it out for one click.")
+    if not isinstance(min_characters, int) or min_characters < 0:
+        raise DatasetError(f"min_characters must be a whole number, 0 or more; got {min_characters!r}.")
     if not 0 < similarity <= 1:
         raise DatasetError(f"similarity must lie in (0, 1]; got {similarity!r}.")
     if disagreeing not in ("best", "drop", "keep"):

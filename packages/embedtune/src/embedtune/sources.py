@@ -76,7 +76,7 @@ def read_chunks(
         )
     if path.is_dir():
         return _read_folder(path, max_characters)
-    if path.suffix.lower() not in TEXT_SUFFIXES:
+    if path.suffix.lower() not in TEXT_SUFFIXES or not path.is_file():  # a pipe would never end
         raise DatasetError(
             f"{str(path)!r} is of no kind that is read: {', '.join([*TEXT_SUFFIXES, *TABLE_SUFFIXES])}. "
             "Turn it into text first, or make TextChunks of it yourself."
