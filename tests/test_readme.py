@@ -1,5 +1,6 @@
 """Every code block of the README is run here, so that none of it is a promise."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,11 +13,11 @@ import pytest
 
 from embedtune.plugins import PluginManager
 from embedtune.testing import CannedLLM, HashEmbedder, tiny_dataset
+from fault_server import fault_server
 from rooms import ROOT
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-QUESTIONS = "1. How is the first thing here done?\n2. What does the second thing here cost?"
 
 
 def blocks(language: str) -> list[str]:
@@ -25,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_block_is_of_a_kind_that_is_run_here() -> None:
     assert {name for name, _ in BLOCKS} == {"bash", "python", "toml", "text"}
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 7
 
 
 @pytest.mark.slow
@@ -35,8 +36,13 @@ def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypa
     from langchain_core.embeddings import DeterministicFakeEmbedding
     from langchain_core.language_models import FakeListChatModel
     from llama_index.core.embeddings import MockEmbedding
-    from llama_index.core.llms import MockLLM
+    from llama_index.core.llms import CompletionResponse, MockLLM
     from llama_index.core.schema import TextNode
+
+    class AnsweringLLM(MockLLM):
+        def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+            number = re.findall(r"number (\d+)", prompt)[0]
+            return CompletionResponse(text=f"1. Who counts the things of {number}?\n2. What does kind {number} cost?")
 
     monkeypatch.chdir(tmp_path)
     texts = list(tiny_dataset(8).corpus.values())
@@ -46,15 +52,13 @@ def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypa
         "pages": {f"page {i}": text for i, text in enumerate(texts)},
         "llm": CannedLLM(answers),
         "nodes": [TextNode(text=text) for text in texts],
-        "llama_index_llm": MockLLM(),  # echoes the prompt
+        "llama_index_llm": AnsweringLLM(),
         "embed_model": MockEmbedding(embed_dim=8),
         "documents": [Document(page_content=text) for text in texts],
-        "chat_model": FakeListChatModel(responses=[QUESTIONS]),
+        "chat_model": FakeListChatModel(responses=answers),
         "embeddings": DeterministicFakeEmbedding(size=8),
     }
     for code in blocks("python"):
-        if "llama_index_llm" in code:
-            namespace["nodes"] = [TextNode(text=f"1. {text} And what of number {i}?") for i, text in enumerate(texts)]
         exec(compile(code.replace(HUB_NAME, str(minilm)), "README.md", "exec"), namespace)
     assert (tmp_path / "tuned_model" / "embedtune.json").is_file()
     assert namespace["comparison"].n_seen == 0
@@ -75,6 +79,26 @@ def test_the_entry_point_is_in_the_group_that_is_read() -> None:
     assert tomllib.loads(block) == {"project": {"entry-points": {"embedtune": {"words": "my_plugin"}}}}
 
 
+def test_the_commands_write_questions_and_show_them(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for number in range(4):
+        (tmp_path / "docs" / f"{number}.md").write_text(
+            f"# Guide\n\nA text on chunk-number-{number}.\n", encoding="utf-8"
+        )
+    with fault_server() as server:
+        environment = {**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-of-the-readme"}
+        shown = []
+        for command in blocks("bash")[1].splitlines():
+            words = [sys.executable, "-m", *shlex.split(command)]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+            assert done.returncode == 0, done.stdout + done.stderr
+            shown.append(done.stdout)
+        assert len(server.done("answered")) == 4
+    assert "4 requests on 4 chunks" in shown[0]
+    assert "8 of 8 asked for" in shown[1]
+    assert "queries" in shown[2]
+
+
 @pytest.mark.parametrize(
     "command",
     ["ruff format", "ruff check", pytest.param("mypy", marks=pytest.mark.slow), 'python -m pytest -m "not slow"'],
@@ -82,7 +106,7 @@ def test_the_entry_point_is_in_the_group_that_is_read() -> None:
 )
 def test_the_command_to_develop_works(command: str) -> None:
     """As written, but changing no file, and the tests are only collected: they are running already."""
-    assert command in blocks("bash")[2].splitlines()
+    assert command in blocks("bash")[3].splitlines()
     words = shlex.split(command)
     dry = {"ruff format": ["--check"], "python": ["--collect-only", "-q"]}
     words += dry.get(command, dry.get(words[0], []))
@@ -96,6 +120,6 @@ def test_the_command_to_develop_works(command: str) -> None:
 
 def test_the_two_commands_are_the_ones_that_install() -> None:
     """The first is run by the test of the demo, the second is running."""
-    demo, tests, _ = blocks("bash")
+    demo, _, tests, _ = blocks("bash")
     assert demo == 'pip install ".[demo]" && embedtune demo\n'
     assert tests == 'pip install ".[test]" && python -m pytest\n'

@@ -102,9 +102,8 @@ def overhead(n_chunks: int = 10_000) -> None:
         gc.collect()
         kept = resident_bytes() - before
     mega = 1e6
-    say(
-        f"{n_chunks} chunks, {len(dataset)} questions: {used:.1f} CPU s, {used / n_chunks * 1000:.2f} ms each; {wall:.1f} s"
-    )
+    each = used / n_chunks * 1000
+    say(f"{n_chunks} chunks, {len(dataset)} questions: {used:.1f} CPU s, {each:.2f} ms each; {wall:.1f} s")
     say(f"memory: before {before / mega:.0f} MB, peak {peak / mega:.0f} MB, data set {kept / mega:.0f} MB and less")
 
 

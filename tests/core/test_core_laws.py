@@ -230,6 +230,8 @@ def test_every_error_is_ours_and_the_built_in_that_it_resembles() -> None:
         errors.ModelNotFoundError: FileNotFoundError,
         errors.GenerationError: RuntimeError,
         errors.BudgetExceededError: errors.GenerationError,
+        errors.LLMRequestError: errors.GenerationError,
+        errors.BatchPendingError: errors.GenerationError,
         errors.TuningError: RuntimeError,
         errors.PluginError: errors.EmbedtuneError,
         errors.BackendNotFoundError: LookupError,

@@ -7,6 +7,7 @@
 """
 
 from embedtune.chunks import TextChunk
+from embedtune.cleaning_report import CleaningReport
 from embedtune.comparison import Comparison, ComparisonRow, compare
 from embedtune.dataset import QADataset
 from embedtune.errors import (
@@ -45,6 +46,7 @@ from embedtune.protocols import (
 from embedtune.records import ModelRecord, read_record
 from embedtune.resolve import as_embedder
 from embedtune.search import ExactSearch
+from embedtune.sources import read_chunks
 from embedtune.splitting import LeakReport, Split, leaks
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, tune
 
@@ -60,6 +62,7 @@ __all__ = [
     "BatchPendingError",
     "BatchState",
     "BudgetExceededError",
+    "CleaningReport",
     "Comparison",
     "ComparisonRow",
     "DatasetError",
@@ -100,6 +103,7 @@ __all__ = [
     "hookimpl",
     "leaks",
     "plugin_manager",
+    "read_chunks",
     "read_record",
     "tune",
 ]

@@ -226,9 +226,9 @@ class QADataset:
         """Write to a file or folder; a crash leaves the old one whole, or the new one whole.
 
         Args:
-            path: ``.json`` is LlamaIndex's layout, ``.csv`` a table of pairs; without a suffix a Lance
-                folder, which needs ``embedtune[lancedb]``.
-            format: ``"lance"``, ``"json"``, ``"beir"``, ``"csv"``, or a plugin's; by the path if None.
+            path: ``.json`` is LlamaIndex's layout, ``.csv`` and ``.parquet`` a table of pairs; without a suffix a
+                Lance folder, which needs ``embedtune[lancedb]``, as Parquet does.
+            format: ``"lance"``, ``"json"``, ``"beir"``, ``"csv"``, ``"parquet"``, or a plugin's; by the path if None.
             plugins: Where formats are looked up.
 
         Raises:
@@ -248,7 +248,7 @@ class QADataset:
         *,
         plugins: "PluginManager | None" = None,
     ) -> "QADataset":
-        """Read what `save` wrote, a BEIR folder, or LlamaIndex's JSON.
+        """Read what `save` wrote, a BEIR folder, or LlamaIndex's JSON of either kind (also ``labelled_rag``).
 
         Args:
             path: File or folder.

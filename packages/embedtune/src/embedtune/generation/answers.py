@@ -58,7 +58,8 @@ def read_answer(answer: str) -> ReadAnswer:
             the middle.
     """
     said = _REASONING.sub("", answer)
-    found = list(_from_json(said))
+    # An example of the shape, echoed from the prompt, holds no words.
+    found = [(kind, text) for kind, text in _from_json(said) if re.search(r"\w", text)]
     if not found:
         return _collected(_from_lines(said))
     return _collected([(kind, _stripped(text)) for kind, text in found if not text.rstrip().endswith(":")])

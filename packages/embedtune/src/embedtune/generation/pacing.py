@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 __all__ = ["Gate", "Pace", "backoff"]
 
-_MARGIN = 1.01
-"""A limit is run 1% below: arrivals at the server jitter, and its window must not hold more than the limit."""
+_MARGIN = 1.012
+"""A limit is run a little below: arrivals at the server jitter, and its window must not hold more than the limit."""
 
-_CATCH_UP_SECONDS = 0.3
+_CATCH_UP_SECONDS = 0.2
 """How much of a delay of our own is made up for; more would put a burst into one of the server's windows."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
