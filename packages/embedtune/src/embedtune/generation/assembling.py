@@ -44,7 +44,7 @@ def assemble(task: Task, harvest: Harvest, budget: Budget, stopped: str | None, 
         dropped={reason: count for reason, count in sorted(dropped.items()) if count},
         styles=Counter(question.style for question in questions.values()),
         overlap=_overlap(task, questions),
-        failures=_failures(task, harvest),
+        failures=_failures(task, harvest, questions),
         stages=budget.stages,
         cost=budget.cost,
         seconds=seconds,
@@ -88,6 +88,11 @@ def _overlap(task: Task, questions: dict[str, _Question]) -> float:
     )
 
 
-def _failures(task: Task, harvest: Harvest) -> dict[str, str]:
-    kept = {ids[0]: harvest.by_chunk.get(ids[0], Kept()) for ids in task.ids_by_text.values()}
-    return {chunk: found.reason for chunk, found in kept.items() if not found}
+def _failures(task: Task, harvest: Harvest, questions: dict[str, _Question]) -> dict[str, str]:
+    answering = {chunk for question in questions.values() for chunk in question.chunks}
+    failures: dict[str, str] = {}
+    for first, *twins in task.ids_by_text.values():
+        kept = harvest.by_chunk.get(first, Kept())
+        reason = "all its questions were asked of too many chunks" if kept else kept.reason
+        failures |= {chunk: reason for chunk in (first, *twins) if chunk not in answering}
+    return failures

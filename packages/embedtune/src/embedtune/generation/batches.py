@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from embedtune.errors import BatchPendingError, BudgetExceededError, GenerationError, LLMRequestError
 from embedtune.generation.journal import Journal, answer_record
-from embedtune.generation.live import MOST_TOKENS, SHAPE_REFUSED
+from embedtune.generation.live import MOST_TOKENS, is_shape_refused
 from embedtune.generation.options import Delivery
 from embedtune.generation.prompting import Ask, Rung, key_of
 from embedtune.generation.spend import Budget, Reservation
@@ -87,7 +87,7 @@ class BatchRun(Generic[A]):
                 continue
             keys = record.get("keys") or []  # unknown if the crash came right after the server had it
             self._hold(keys)
-            self._fetch(batch, self._awaited(batch), keys)
+            self._fetch(tag, batch, self._awaited(batch), keys)
             self._note(tag, batch=batch, fetched=True)
 
     def _hold(self, keys: Iterable[str]) -> None:
@@ -109,16 +109,18 @@ class BatchRun(Generic[A]):
             pause = min(pause * 1.5, _LONGEST_POLL)
         return state
 
-    def _fetch(self, batch: str, state: BatchState, keys: list[str]) -> None:
+    def _fetch(self, tag: str, batch: str, state: BatchState, keys: list[str]) -> None:
         outcomes = self.llm.fetch_batch(batch)
         n_outcomes = 0
         while some := list(islice(outcomes, _RECORDS_A_WRITE)):
             n_outcomes += len(some)
             answers = [(key, outcome) for key, outcome in some if isinstance(outcome, LLMAnswer)]
-            self._keep([answer_record(key, answer, self.stage) for key, answer in answers])
+            new = [(key, answer) for key, answer in answers if key not in self.journal]  # a run broke off in here
+            self._keep([answer_record(key, answer, self.stage) for key, answer in new])
             for key, outcome in some:
                 self._settle(key, outcome)
         if state.reason and not n_outcomes:
+            self._note(tag, batch=batch, fetched=True)  # the next call submits anew
             raise GenerationError(f"The batch {batch} is {state.status}: {state.reason}")
         for key in keys:
             if key in self._held:  # it expired without a word
@@ -143,7 +145,7 @@ class BatchRun(Generic[A]):
         """Leave it to the next batch, if that can help."""
         if (ask := self._open.get(key)) is None:
             return
-        if error.status in SHAPE_REFUSED and failure_kind(error) == "stop" and self._rung > Rung.TEXT:
+        if is_shape_refused(error) and self._rung > Rung.TEXT:
             self._is_shape_refused = True
             return
         self._tries[key] = self._tries.get(key, 0) + 1

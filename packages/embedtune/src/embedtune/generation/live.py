@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ from embedtune.generation.spend import Budget, Reservation, expected_prompt_toke
 from embedtune.llm_failures import failure_kind, llm_request_error
 from embedtune.protocols import AsyncLLM, BaseLLM, LLMAnswer, LLMRequest
 
-__all__ = ["MOST_TOKENS", "SHAPE_REFUSED", "LiveRun"]
+__all__ = ["MOST_TOKENS", "LiveRun", "is_shape_refused"]
 
 logger = logging.getLogger(__name__)
 A = TypeVar("A", bound=Ask)
@@ -34,7 +34,7 @@ _TRIES_UNREACHED = 3
 MOST_TOKENS = 2048
 """Reckoned for an answer whose length nobody bounds."""
 
-SHAPE_REFUSED = frozenset({400, 415, 422, 501})
+_SHAPE_REFUSED = frozenset({400, 415, 422, 501})
 """Statuses with which servers refuse a response format; the same request as plain text tells whether it was that."""
 
 _KNOWN_RUNGS: "WeakKeyDictionary[BaseLLM, Rung]" = WeakKeyDictionary()
@@ -76,7 +76,7 @@ class LiveRun(Generic[A]):
             GenerationError: If the run had to stop; what was taken before stays taken.
         """
         self._asks = iter(asks)
-        self._rung = _KNOWN_RUNGS.get(self.llm, Rung.SCHEMA) if isinstance(self.llm, AsyncLLM) else Rung.TEXT
+        self._rung = _known_rung(self.llm) if isinstance(self.llm, AsyncLLM) else Rung.TEXT
         self._gate = Gate(self.delivery.requests_per_minute, self.delivery.tokens_per_minute)
         self._threads = ThreadPoolExecutor(self.delivery.concurrency, thread_name_prefix="embedtune-llm")
         workers = [asyncio.ensure_future(self._work()) for _ in range(self.delivery.concurrency)]
@@ -93,16 +93,19 @@ class LiveRun(Generic[A]):
             raise self.stop_reason
 
     async def _work(self) -> None:
-        """Take asks from the common list until it is empty; nothing is awaited between looking and taking."""
+        """Take asks from the common list until it is empty; nothing is awaited between looking and taking.
+
+        After a stop the journal still answers: what it holds is paid for.
+        """
         for ask in self._asks:
-            if self.stop_reason is not None:
-                return
             if (answer := self.journal.answer(ask.key)) is not None:
                 self.budget.stage(self.stage).from_journal += 1
                 self._took(ask, answer)
                 await asyncio.sleep(0)
-            else:
+            elif self.stop_reason is None:
                 await self._settle(ask)
+            else:
+                continue
             self.step()
 
     def _took(self, ask: A, answer: LLMAnswer) -> None:
@@ -169,10 +172,9 @@ class LiveRun(Generic[A]):
     async def _answer(self, request: LLMRequest) -> LLMAnswer:
         try:
             if isinstance(self.llm, AsyncLLM):
-                return await self.llm.acomplete(request)
+                return _checked(await self.llm.acomplete(request))
             loop = asyncio.get_running_loop()
-            text = await loop.run_in_executor(self._threads, self.llm.chat_completion, request.prompt)
-            return LLMAnswer(text=text)
+            return _checked(await loop.run_in_executor(self._threads, _chat, self.llm, request.prompt))
         except BudgetExceededError:
             raise
         except Exception as error:  # a user's LLM may raise anything
@@ -180,11 +182,12 @@ class LiveRun(Generic[A]):
 
     def _stepped_down(self, error: LLMRequestError, rung: Rung) -> bool:
         """Whether the answer's shape may be what was refused, so that less is asked for now."""
-        if rung is Rung.TEXT or error.status not in SHAPE_REFUSED or failure_kind(error) == "chunk":
+        if rung is Rung.TEXT or not is_shape_refused(error):
             return self._rung < rung
         if self._rung == rung:
             self._rung = Rung(rung - 1)
-            _KNOWN_RUNGS[self.llm] = self._rung
+            if isinstance(self.llm, Hashable):
+                _KNOWN_RUNGS[self.llm] = self._rung
             logger.info("the LLM refused %s (%s); asking for %s", rung.name, error, self._rung.name)
         return True
 
@@ -218,10 +221,35 @@ class LiveRun(Generic[A]):
         self.fail(ask, f"{error}{tries}")
         if failure_kind(error) == "heals" and self.stop_reason is None:
             self._n_given_up += 1
-            if self._n_given_up >= _UNANSWERED_IN_A_ROW and self._n_answers == n_answers_before:
+            is_down = self._n_given_up >= _UNANSWERED_IN_A_ROW and self._n_answers == n_answers_before
+            if is_down and next(self._asks, None) is not None:  # with nothing left to ask there is nothing to stop
                 self._stop(error)
         if self.delivery.on_failure == "raise":
             self._stop(error)
+
+
+def _known_rung(llm: BaseLLM) -> Rung:
+    return _KNOWN_RUNGS.get(llm, Rung.SCHEMA) if isinstance(llm, Hashable) else Rung.SCHEMA  # a dataclass is not
+
+
+def is_shape_refused(error: LLMRequestError) -> bool:
+    """Whether it may be the answer's shape that a server refuses, and not this one text."""
+    return error.status in _SHAPE_REFUSED and (failure_kind(error) == "stop" or error.status == 501)
+
+
+def _chat(llm: BaseLLM, prompt: str) -> LLMAnswer:
+    try:
+        return LLMAnswer(text=llm.chat_completion(prompt))
+    except StopIteration as error:  # no future can carry it: whoever waits would wait for ever
+        raise LLMRequestError("chat_completion raised StopIteration", heals=False) from error
+
+
+def _checked(answer: LLMAnswer) -> LLMAnswer:
+    """What a user's LLM returned, which may be anything."""
+    if not isinstance(answer, LLMAnswer) or not isinstance(answer.text, str):
+        found = f"a text of {type(answer.text).__name__}" if isinstance(answer, LLMAnswer) else type(answer).__name__
+        raise LLMRequestError(f"the LLM returned {found}; expected a str", heals=False)
+    return answer
 
 
 class _StoppedError(Exception):
@@ -230,7 +258,9 @@ class _StoppedError(Exception):
 
 def _may_be_charged(error: BaseException) -> bool:
     """Whether the server may have answered, and only the line broke."""
-    return not (isinstance(error, LLMRequestError) and (error.status is not None or error.unreachable))
+    if not isinstance(error, LLMRequestError):
+        return True
+    return not error.unreachable and (error.status or 0) < 400  # 200 with something else than an answer
 
 
 def _as_request_error(error: Exception) -> LLMRequestError:

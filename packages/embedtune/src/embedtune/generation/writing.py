@@ -19,6 +19,7 @@ from embedtune.generation.judging import JudgeAsk, read_judgement
 from embedtune.generation.live import LiveRun
 from embedtune.generation.options import Delivery, QuestionQuality
 from embedtune.generation.prompting import Ask, QuestionAsk
+from embedtune.generation.report import GenerationReport
 from embedtune.generation.spend import Budget
 from embedtune.generation.task import Task, make_task
 from embedtune.protocols import BaseLLM, BatchLLM, LLMAnswer
@@ -72,14 +73,15 @@ class _Writer:
                 error.partial = self._dataset(start, stopped)  # type: ignore[union-attr]  # what is paid for is kept
                 raise
         dataset = self._dataset(start, stopped)
-        without = {chunk: kept.reason for chunk, kept in self.harvest.by_chunk.items() if not kept}
         if dataset is None:
-            reason = stopped or next(iter(without.values()), "all were asked of too many chunks")
+            reasons = (kept.reason for kept in self.harvest.by_chunk.values() if not kept)
+            reason = stopped or next(reasons, "all were asked of too many chunks")
             raise (BudgetExceededError if stopped else GenerationError)(
                 f"No question was written on any of {len(self.task.corpus)} chunks. The first reason: {reason}"
             )
         if stopped:
             logger.warning("stopped: %s", stopped)
+        without = dataset.report.failures if isinstance(dataset.report, GenerationReport) else {}
         if without:
             logger.warning(
                 "no question on %d of %d chunks (%s); the first reason: %s",
