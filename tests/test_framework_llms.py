@@ -160,6 +160,17 @@ def test_a_client_of_a_closed_loop_heals(make: Make) -> None:
         assert "item 7 " in complete(bridged(model)).text
 
 
+def test_a_cancelled_request_is_given_up_at_the_server_too(make: Make) -> None:
+    async def cancelled(llm: FrameworkLLM, server: FaultServer) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(llm.acomplete(LLMRequest(prompt="chunk-number-7")), 0.3)
+        while not server.done("hung"):
+            await asyncio.sleep(0.01)
+
+    with fault_server(Faults(hung=1.0)) as server:
+        asyncio.run(asyncio.wait_for(cancelled(bridged(make(server)), server), 30))
+
+
 def test_many_requests_wait_at_the_same_time(make: Make) -> None:
     async def all_at_once(llm: FrameworkLLM) -> list[LLMAnswer]:
         requests = [LLMRequest(prompt=f"chunk-number-{number}") for number in range(24)]

@@ -101,7 +101,9 @@ class FrameworkLLM(BaseLLM):
         if not self.is_async:
             self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="embedtune-llm")
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, request.prompt)
-        asked = asyncio.run_coroutine_threadsafe(self.ask_async(request.prompt), _frameworks_loop(os.getpid()))
+        with _LOOP_LOCK:
+            loop = _frameworks_loop(os.getpid())
+        asked = asyncio.run_coroutine_threadsafe(self.ask_async(request.prompt), loop)
         try:
             return await asyncio.wrap_future(asked)
         except Exception as error:  # each integration has its own errors
@@ -125,6 +127,9 @@ class FrameworkLLM(BaseLLM):
     def _failure(self, error: Exception) -> LLMRequestError:
         reason = reason_of(error, secrets_of(self._thing))
         return llm_request_error(error, f"{type(self._thing).__name__} failed: {reason}")
+
+
+_LOOP_LOCK = threading.Lock()
 
 
 @functools.cache
