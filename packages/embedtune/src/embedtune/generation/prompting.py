@@ -89,8 +89,7 @@ class QuestionAsk:
             kinds = f"{self.n_keywords} of them" if self.n_questions else "each"
             terms = "two to five search terms, as people type them"
             wishes.append(f"Write {kinds} not as a question but as a keyword query: {terms}.")
-        if self.language:
-            wishes.append(f"Write in {self.language}.")
+        wishes.append(f"Write in {self.language or 'the language of the passage'}.")
         if self.avoid:
             there = "\n".join(f"- {question}" for question in self.avoid)
             wishes.append(f"These are there already; write others:\n{there}")
