@@ -47,6 +47,8 @@ class Openai(BaseLLM):
     Openai(model='llama3.2', base_url='http://localhost:11434/v1')
     """
 
+    takes_max_tokens = True
+
     def __init__(
         self,
         model: str = DEFAULT_MODEL,

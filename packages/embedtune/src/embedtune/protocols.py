@@ -115,6 +115,9 @@ class BaseLLM(ABC):
     max_tokens: int | None = None
     """The LLM's own upper bound on answer tokens, where it has one; a cost limit reckons with it."""
 
+    takes_max_tokens: bool = False
+    """Whether the bound of an `LLMRequest` reaches the model; if not, a cost limit may be passed by long answers."""
+
     @property
     def fingerprint(self) -> str:
         """What tells its answers from another LLM's: a journal does not give the answers of one for the other.

@@ -102,6 +102,11 @@ def make_task(
         raise GenerationError("batch=True needs journal=..., a file that remembers what was submitted.")
     if delivery.batch and not isinstance(writer, BatchLLM):
         raise GenerationError(f"batch=True needs an LLM whose server takes batches; {name_of(writer)} has none.")
+    if delivery.max_cost is not None and not writer.takes_max_tokens and writer.max_tokens is None:
+        logger.warning(
+            "max_cost reckons with %d tokens an answer, but nothing bounds those of %s: set max_tokens on it",
+            *(quality.max_answer_tokens, name_of(writer)),
+        )
     return Task(
         corpus=corpus,
         metadata=metadata,
