@@ -19,11 +19,16 @@ def run_anywhere(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Args:
         start: Makes the coroutine, in the thread that runs it.
     """
+    # Run outside of the except clause: all that is raised in there would have its RuntimeError for a first cause.
+    return _in_thread(start) if _is_loop_running() else asyncio.run(start())
+
+
+def _is_loop_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(start())
-    return _in_thread(start)
+        return False
+    return True
 
 
 def _in_thread(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
