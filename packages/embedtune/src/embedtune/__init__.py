@@ -41,6 +41,8 @@ from embedtune.protocols import (
     LLMAnswer,
     LLMRequest,
     Reranker,
+    Retrieved,
+    Retriever,
     Search,
 )
 from embedtune.records import ModelRecord, read_record
@@ -89,6 +91,8 @@ __all__ = [
     "QADataset",
     "QuestionQuality",
     "Reranker",
+    "Retrieved",
+    "Retriever",
     "Search",
     "SpendEstimate",
     "Split",

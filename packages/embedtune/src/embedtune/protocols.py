@@ -24,6 +24,8 @@ __all__ = [
     "LLMAnswer",
     "LLMRequest",
     "Reranker",
+    "Retrieved",
+    "Retriever",
     "Search",
     "Similarity",
     "Vectors",
@@ -61,6 +63,29 @@ class Search(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
         """One list per query, at most ``k`` chunk ids each, best first; an empty list if nothing matches."""
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """One chunk that a framework's retriever found."""
+
+    id: str
+    """As the framework has it; it may be another at the next parse."""
+    text: str
+    """The bare text."""
+    embedded: str | None = None
+    """What the framework's index embeds, where it is known and may differ: text with metadata in front, say."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """A framework's way of searching one query at a time; `embedtune.retrievers` makes a `Search` of it."""
+
+    embedded_hint: str
+    """What a user can do where the embedded texts are not those of the data set, in the framework's words."""
+
+    def retrieve(self, query: str, k: int) -> list[Retrieved]:
+        """What is found, best first, ``k`` if the framework can be told; it is called from several threads."""
 
 
 @runtime_checkable

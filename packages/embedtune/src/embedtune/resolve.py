@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedtune.errors import EvaluationError
-from embedtune.protocols import Embedder, Search
+from embedtune.protocols import Embedder, Retriever, Search
 from embedtune.records import ModelRecord, read_record
+from embedtune.retrievers import RetrieverSearch
 from embedtune.search import ExactSearch
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def as_search(
     if embedder is not None:
         return ExactSearch(corpus, embedder), record_of(embedder)
     search = (plugins or plugin_manager()).as_search(thing)
+    if isinstance(search, Retriever):
+        search = RetrieverSearch(search, corpus)
     if search is None and isinstance(thing, Search) and _takes_queries_and_k(thing):
         search = thing
     if search is None:

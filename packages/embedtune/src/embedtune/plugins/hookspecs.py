@@ -19,7 +19,7 @@ from embedtune.plugins.backends import (
     TrainingEvent,
     TunerBackend,
 )
-from embedtune.protocols import BaseLLM, Embedder, Reranker, Search
+from embedtune.protocols import BaseLLM, Embedder, Reranker, Retriever, Search
 
 PROJECT_NAME = "embedtune"
 """pluggy's project name and the entry-point group."""
@@ -80,8 +80,8 @@ def embedtune_as_llm(thing: object) -> BaseLLM | None:
 
 
 @hookspec
-def embedtune_as_search(thing: object) -> Search | None:
-    """Claim: a framework's retriever."""
+def embedtune_as_search(thing: object) -> Search | Retriever | None:
+    """Claim: a framework's retriever; a `Retriever` is matched to the corpus by core."""
 
 
 @hookspec

@@ -22,7 +22,7 @@ from embedtune.plugins.backends import (
 )
 from embedtune.plugins.references import parse_reference
 from embedtune.plugins.registry import DISABLE_VARIABLE, PluginRegistry
-from embedtune.protocols import BaseLLM, Embedder, Reranker, Search
+from embedtune.protocols import BaseLLM, Embedder, Reranker, Retriever, Search
 
 __all__ = ["PluginManager", "plugin_manager"]
 
@@ -162,9 +162,9 @@ class PluginManager(PluginRegistry):
         claimed = self.claim("embedtune_as_embedder", thing)
         return cast("Embedder | None", claimed) or (thing if isinstance(thing, Embedder) else None)
 
-    def as_search(self, thing: object) -> Search | None:
-        """The object as a `Search`; as `as_embedder`."""
-        return cast("Search | None", self.claim("embedtune_as_search", thing))
+    def as_search(self, thing: object) -> Search | Retriever | None:
+        """The object as a `Search`, or as a `Retriever`; as `as_embedder`."""
+        return cast("Search | Retriever | None", self.claim("embedtune_as_search", thing))
 
     def as_reranker(self, thing: object) -> Reranker | None:
         """The object as a `Reranker`; as `as_embedder`."""
