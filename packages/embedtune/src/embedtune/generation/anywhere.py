@@ -1,6 +1,7 @@
 """Runs a coroutine from a script, from inside a running event loop, or in a notebook."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ def _in_thread(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+    done = threading.Event()  # a join that Ctrl-C breaks off takes the thread for ended ever after (bpo-45274)
 
     async def watched() -> None:
         task = asyncio.ensure_future(start())
@@ -46,15 +48,17 @@ def _in_thread(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
             asyncio.run(watched())
         except BaseException as error:  # raised in the thread that waits
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=work, name="embedtune-loop", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="embedtune-loop", daemon=True).start()
     try:
-        thread.join()
+        done.wait()
     except BaseException:
         for loop, task in running:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+        done.wait()
         raise
     if errors:
         raise errors[0]

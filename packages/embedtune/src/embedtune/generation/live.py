@@ -127,7 +127,6 @@ class LiveRun(Generic[A]):
             request = ask.request(rung)
             try:
                 answer = await self._send(request)
-                await self.journal.keep(ask.key, answer, self.stage)
             except _StoppedError:
                 return
             except LLMRequestError as error:
@@ -137,13 +136,21 @@ class LiveRun(Generic[A]):
                 if not await self._try_again(error, n_failures):
                     self._give_up(ask, error, n_failures, n_answers_before)
                     return
-            except GenerationError as error:  # the budget, or the journal
+            except GenerationError as error:  # the budget
                 self._stop(error)
             else:
-                self._n_answers += 1
-                self._n_given_up = 0
-                self._took(ask, answer)
+                await self._arrived(ask, answer)
                 return
+
+    async def _arrived(self, ask: A, answer: LLMAnswer) -> None:
+        self._n_answers += 1
+        self._n_given_up = 0
+        try:
+            await self.journal.keep(ask.key, answer, self.stage)
+        except GenerationError as error:
+            self._stop(error)
+        finally:  # a full disk and Ctrl-C lose nothing that is paid for: it is in the partial data set
+            self._took(ask, answer)
 
     async def _send(self, request: LLMRequest) -> LLMAnswer:
         tokens = expected_prompt_tokens(request.prompt)
