@@ -97,7 +97,7 @@ def _collected(found: list[tuple[str, str]]) -> ReadAnswer:
 
 
 def _from_lines(answer: str) -> list[tuple[str, str]]:
-    lines = [line.strip() for line in answer.splitlines()]
+    lines = [" ".join(line.split()) for line in answer.splitlines()]
     lines = [line for line in lines if line and not line.startswith("```")]
     asked: list[tuple[str, str]] = []
     marked: list[tuple[str, str]] = []
@@ -115,7 +115,8 @@ def _from_lines(answer: str) -> list[tuple[str, str]]:
 
 def _stripped(text: str) -> str:
     """One line without marker, quotes and control characters."""
-    line = _CONTROL.sub(" ", text)
+    # Runs of white space go first: the marker's pattern would try every part of a long one.
+    line = " ".join(_CONTROL.sub(" ", text).split())
     return " ".join(_MARKER.sub("", line).strip().strip(_QUOTES).split())
 
 
