@@ -13,7 +13,8 @@ from embedtune import (
     QADataset,
     TextChunk,
 )
-from embedtune.generation import parse_questions
+from embedtune.generation import QuestionQuality, parse_questions
+from embedtune.generation.filters import why_dropped
 from embedtune.plugins import LLMBackend, hookimpl
 from embedtune.prompts import fill_template
 from embedtune.protocols import BaseLLM
@@ -141,6 +142,18 @@ def test_questions_win_over_marked_lines() -> None:
 
 def test_a_repeat_keeps_the_place_and_spelling_of_the_first() -> None:
     assert parse_questions("What is Lance?\nHow is it stored?\nWHAT IS LANCE?", 1) == ["What is Lance?"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Question 1", "Keyword 2:", "How is [tool_name] used?", "What does <passage name> say?"]
+)
+def test_a_placeholder_is_no_question(text: str) -> None:
+    assert why_dropped(text, "question", "A page on tools.", QuestionQuality()) == "a placeholder"
+
+
+@pytest.mark.parametrize("text", ["What does List[int] mean?", "How is {name} filled in?", "What is a query?"])
+def test_brackets_of_code_and_of_the_chunk_are_no_placeholder(text: str) -> None:
+    assert why_dropped(text, "question", "Fill in {name}.", QuestionQuality()) is None
 
 
 # What is sent

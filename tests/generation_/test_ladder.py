@@ -118,7 +118,8 @@ def test_each_shape_is_told_in_words_too() -> None:
         QADataset.from_llm(pages(1), openai_at(server.base_url), progress=False)
         prompts = [prompt_in(request) for request in server.requests]
     ends = [prompt.rstrip("\n").rpartition("\n")[2] for prompt in prompts]
-    assert ends == ['Answer with JSON alone: {"questions": ["...", ...]}'] * 2 + ["One per line, nothing else."]
+    by_shape = 'Answer with JSON alone: an object with "questions", a list of 2 strings.'
+    assert ends == [by_shape, by_shape, "One per line, nothing else."]
 
 
 def test_a_refusal_of_everything_is_told_after_the_last_shape() -> None:

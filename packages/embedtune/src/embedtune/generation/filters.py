@@ -34,6 +34,13 @@ _LEANING_PHRASES = (
 _LEANING = re.compile("|".join(rf"\b{phrase}\b" for phrase in _LEANING_PHRASES), re.IGNORECASE)
 """What only somebody with the passage before their eyes would say."""
 
+_PLACEHOLDER = re.compile(
+    r"^(?:(?:search )?(?:question|query|keyword)s?|term)\W*\d*\W*$"
+    r"|(?<!\w)(?:\[[a-z][a-z_ ]{2,}\]|<[a-z][a-z_ ]{2,}>|\{[a-z_]{3,}\})",
+    re.IGNORECASE,
+)
+"""What stands where a question should: "Question 1", "[tool_name]"."""
+
 _RUN_WORDS = 5
 """A shorter run of words shared with the chunk is a name or a term."""
 
@@ -53,6 +60,8 @@ def why_dropped(question: str, kind: str, chunk: str, quality: QuestionQuality) 
         return "too short"
     if len(question) > quality.max_characters:
         return "too long"
+    if any(fold(match[0]) not in fold(chunk) for match in _PLACEHOLDER.finditer(question)):
+        return "a placeholder"
     if kind == "question" and quality.drop_leaning and leans_on_passage(question, chunk):
         return "leaning on the passage"
     if kind == "question" and quality.max_copied is not None and copied_share(question, chunk) > quality.max_copied:

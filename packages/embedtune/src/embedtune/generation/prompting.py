@@ -101,8 +101,9 @@ class QuestionAsk:
         if rung is Rung.TEXT:
             mark = ", keyword queries with 'keywords:' in front" if self.n_keywords else ""
             return f"One per line{mark}, nothing else."
-        lists = ", ".join(f'"{name}": ["...", ...]' for name in self._counts())
-        return f"Answer with JSON alone: {{{lists}}}"
+        # No example: small models copy it.
+        lists = " and ".join(f'"{name}", a list of {count} strings' for name, count in self._counts().items())
+        return f"Answer with JSON alone: an object with {lists}."
 
     def _counts(self) -> dict[str, int]:
         counts = {_QUESTIONS: self.n_questions, _KEYWORDS: self.n_keywords}
