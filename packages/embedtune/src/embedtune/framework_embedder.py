@@ -1,0 +1,213 @@
+"""What the bridges to frameworks' embedding models share, in both directions."""
+
+import re
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from embedtune.errors import EmbeddingError
+from embedtune.fingerprints import folder_fingerprint
+from embedtune.plugins.references import parse_reference
+from embedtune.protocols import Embedder, Similarity, Vectors
+from embedtune.resolve import as_embedder
+from embedtune.search import checked_vectors
+
+if TYPE_CHECKING:
+    from embedtune.plugins import PluginManager
+
+__all__ = ["FrameworkEmbedder", "LazyEmbedder"]
+
+_HARMLESS = frozenset({"device", "batch_size", "progress", "trust_remote_code"})
+"""Options at load time that change no vector."""
+
+_SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
+
+
+class FrameworkEmbedder(ABC):
+    """A framework's model as an `Embedder`; a bridge says how it embeds one query, and how it embeds chunks.
+
+    Args:
+        model: The framework's model.
+    """
+
+    def __init__(self, model: object) -> None:
+        self._thing = model
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self._thing).__name__})"
+
+    @property
+    def fingerprint(self) -> None:
+        """None: frameworks' models do not say all that changes their vectors, so nothing is cached."""
+        return None
+
+    @property
+    def similarity(self) -> Similarity:
+        """Cosine, the frameworks' default."""
+        return "cosine"
+
+    @abstractmethod
+    def embed_one_query(self, text: str) -> Sequence[float]:
+        """As the framework embeds a query."""
+
+    @abstractmethod
+    def embed_chunks(self, texts: list[str]) -> Sequence[Sequence[float]]:
+        """As the framework embeds chunks into an index; never called with none."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """One by one, since frameworks have no batch for queries; float32 (n, d)."""
+        return self._checked([self.embed_one_query(text) for text in texts], len(texts))
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """In the model's own batches; float32 (n, d)."""
+        return self._checked(self.embed_chunks(list(texts)) if texts else [], len(texts))
+
+    def _checked(self, vectors: object, n_texts: int) -> Vectors:
+        return checked_vectors(vectors, n_texts, type(self._thing).__name__)
+
+
+class LazyEmbedder:
+    """A model by reference that is loaded when it first embeds: what a framework's class for tuned models holds.
+
+    The fingerprint is known before: a folder's comes from its files alone; any other model is loaded for it. It
+    pickles as its reference.
+
+    Args:
+        model: A reference, as in `as_embedder`; a relative folder is made absolute. Or an `Embedder`, or what a
+            plugin makes one of: it has no reference, and cannot be named in a file.
+        options: Of the backend that loads the reference, such as ``device``; none for an object, and no key, since
+            frameworks write them to files.
+        fingerprint: What the model is known by elsewhere; another one at this place is an error.
+        plugins: Where the model is looked up.
+
+    Raises:
+        ModelNotFoundError: If it is a folder that does not exist; before any framework is imported.
+        EmbeddingError: If ``fingerprint`` is another than the model's, or an option does not fit.
+
+    >>> from embedtune.testing import HashEmbedder
+    >>> LazyEmbedder(HashEmbedder()).embed_queries(["red apples"]).shape
+    (1, 64)
+    """
+
+    def __init__(
+        self,
+        model: object,
+        options: Mapping[str, object] = MappingProxyType({}),
+        *,
+        fingerprint: str | None = None,
+        plugins: "PluginManager | None" = None,
+    ) -> None:
+        self.options = {name: value for name, value in options.items() if value is not None}
+        """What the backend is given, without None."""
+        self.ref: str | None = None
+        """The absolute folder, hub name or ``backend:ref``; None for an object."""
+        self.folder: Path | None = None
+        """The model's folder, if it is one."""
+        _check_options(self.options, is_reference=isinstance(model, str | Path))
+        self._plugins = plugins
+        self._lock = threading.Lock()
+        self._loaded: Embedder | None = None
+        if isinstance(model, str | Path):
+            self._refer_to(str(model))
+        else:
+            self._loaded = as_embedder(model, plugins)
+        self.fingerprint = self._fingerprint()
+        """Of the model as it was when this object was made; see `embedtune.fingerprints`."""
+        self._check_same(fingerprint, self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"LazyEmbedder({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.ref is None:
+            return (LazyEmbedder, (self._loaded, self.options))
+        return (_revived, (self.ref, self.options, self.fingerprint))
+
+    @property
+    def name(self) -> str:
+        """Readable, and another for another model: the last part of the reference, ``@``, and the fingerprint."""
+        told = type(self._loaded).__name__ if self.ref is None else self.ref.replace("\\", "/").rstrip("/")
+        # Without a fingerprint no two objects are known to be equal, so nothing may be found under this name.
+        return f"{told.rpartition('/')[2]}@{self.fingerprint or uuid.uuid5(uuid.NAMESPACE_OID, str(id(self))).hex}"
+
+    @property
+    def similarity(self) -> Similarity:
+        """The model's own."""
+        return self.embedder.similarity
+
+    @property
+    def record_folder(self) -> Path | None:
+        """Where ``embedtune.json`` may say what the model has seen."""
+        if self.folder is not None or self._loaded is None:
+            return self.folder
+        folder = getattr(self._loaded, "record_folder", None)
+        return folder if isinstance(folder, Path) else None
+
+    @property
+    def embedder(self) -> Embedder:
+        """The loaded model.
+
+        Raises:
+            EmbeddingError: If the folder holds another model than when this object was made.
+        """
+        with self._lock:
+            if self._loaded is None:
+                loaded = self._load()
+                self._check_same(self.fingerprint, self._fingerprint())
+                self._loaded = loaded
+        return self._loaded
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """As the model does, with its query prompt; float32 (n, d)."""
+        return checked_vectors(self.embedder.embed_queries(texts), len(texts), self.name)
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """As the model does, with its document prompt; float32 (n, d)."""
+        return checked_vectors(self.embedder.embed_documents(texts), len(texts), self.name)
+
+    def _refer_to(self, model: str) -> None:
+        from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
+
+        self._plugins = self._plugins or plugin_manager()
+        parsed = parse_reference(model, [row.name for row in self._plugins.embedders()])
+        self.ref = parsed.ref if parsed.backend is None else f"{parsed.backend}:{parsed.ref}"
+        self.folder = Path(parsed.ref) if Path(parsed.ref).is_dir() else None
+
+    def _load(self) -> Embedder:
+        assert self._plugins is not None
+        assert self.ref is not None
+        return self._plugins.embedder(self.ref, **self.options)
+
+    def _fingerprint(self) -> str | None:
+        if self.folder is not None:
+            changing = {name: value for name, value in self.options.items() if name not in _HARMLESS}
+            return folder_fingerprint(self.folder, **changing)
+        self._loaded = self._loaded or self._load()
+        return self._loaded.fingerprint
+
+    def _check_same(self, known: str | None, found: str | None) -> None:
+        if known is not None and known != found:
+            raise EmbeddingError(
+                f"The model {self.ref!r} has fingerprint {found}; expected {known}: it was replaced. Vectors of the "
+                "two do not compare. Make the embedding anew from the model as it is, and embed the chunks again."
+            )
+
+
+def _revived(ref: str, options: Mapping[str, object], fingerprint: str | None) -> LazyEmbedder:
+    return LazyEmbedder(ref, options, fingerprint=fingerprint)
+
+
+def _check_options(options: Mapping[str, object], *, is_reference: bool) -> None:
+    if options and not is_reference:
+        raise EmbeddingError(
+            f"The options {', '.join(map(repr, options))} are for a model given by reference; this one is loaded."
+        )
+    if secret := [name for name in options if _SECRET.search(name)]:
+        raise EmbeddingError(
+            f"The option {secret[0]!r} would stand in every file that the framework writes of this model. Set the "
+            "provider's environment variable, or give the embedder itself, loaded with it."
+        )
