@@ -101,7 +101,9 @@ def test_a_new_json_and_one_of_pairs_are_the_other_format(tmp_path: Path) -> Non
 def test_writing_is_refused_and_leaves_the_file(format: str | None, tmp_path: Path) -> None:
     path = write(tmp_path / "set.json", EXAMPLE)
     before = path.read_bytes()
-    with pytest.raises(DatasetError, match=r"'labelled_rag' is for reading: .* Save to another path, or with format='json'"):
+    with pytest.raises(
+        DatasetError, match=r"'labelled_rag' is for reading: .* Save to another path, or with format='json'"
+    ):
         tiny_dataset().save(path, format=format)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["set.json"]

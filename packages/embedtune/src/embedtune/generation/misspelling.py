@@ -7,15 +7,16 @@ from embedtune.texts import text_hash
 
 __all__ = ["misspelt"]
 
-_WORD = re.compile(r"[^\W\d_]{4,}")
+# Not a part of create_index, table.add, a/path, mail@host, well-known or f().
+_WORD = re.compile(r"(?<![\w./@:\\-])[^\W\d_]{4,}(?![\w/@\\(]|[.:-]\w)")
 _WORDS_PER_ERROR = 6
 
 
 def misspelt(question: str, seed: int) -> str:
     """The question with typing errors: letters swapped, dropped or doubled, one in about six words.
 
-    Only words of four letters and more are touched, never their first letter, nor words with capitals inside (names
-    in code), nor scripts without case, where such errors do not happen.
+    Only words of four letters and more are touched, never their first letter, nor words with capitals inside or
+    joined to others (names in code), nor scripts without case, where such errors do not happen.
 
     Args:
         question: Its text.
@@ -25,17 +26,15 @@ def misspelt(question: str, seed: int) -> str:
     True
     """
     rng = random.Random(f"{seed}{text_hash(question)}")
-    words = [match for match in _WORD.finditer(question) if _is_plain(match, question)]
+    words = [match for match in _WORD.finditer(question) if _is_plain(match[0])]
     n_errors = min(len(words), max(1, len(question.split()) // _WORDS_PER_ERROR))
     for match in sorted(rng.sample(words, n_errors), key=lambda match: -match.start()):
         question = question[: match.start()] + _with_error(match[0], rng) + question[match.end() :]
     return question
 
 
-def _is_plain(match: "re.Match[str]", question: str) -> bool:
-    word = match[0]
-    around = question[max(match.start() - 1, 0) : match.start()] + question[match.end() : match.end() + 1]
-    return word.lower() != word.upper() and word[1:] == word[1:].lower() and not re.search(r"[\w./@:\\-]", around[:1])
+def _is_plain(word: str) -> bool:
+    return word.lower() != word.upper() and word[1:] == word[1:].lower()
 
 
 def _with_error(word: str, rng: random.Random) -> str:
