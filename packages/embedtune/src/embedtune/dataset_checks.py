@@ -10,15 +10,15 @@ from embedtune.errors import DatasetError
 if TYPE_CHECKING:
     from embedtune.dataset import QADataset
 
-__all__ = ["checked_fields"]
+__all__ = ["checked_fields", "checked_texts", "named"]
 
 logger = logging.getLogger(__name__)
 
 
 def checked_fields(dataset: "QADataset") -> dict[str, Any]:
     """The fields of a data set, checked and copied."""
-    queries = _texts("queries", dataset.queries)
-    corpus = _texts("corpus", dataset.corpus)
+    queries = checked_texts("queries", dataset.queries)
+    corpus = checked_texts("corpus", dataset.corpus)
     if not isinstance(dataset.relevant_docs, Mapping):
         raise DatasetError(
             f"QADataset.relevant_docs must map query ids to chunk ids; got {type(dataset.relevant_docs).__name__}."
@@ -47,7 +47,8 @@ def named(ids: Iterable[str], most: int = 5) -> str:
     return ", ".join(map(repr, ids[:most])) + more
 
 
-def _texts(name: str, texts: Mapping[str, str]) -> dict[str, str]:
+def checked_texts(name: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts by id, each of them Unicode."""
     if not isinstance(texts, Mapping):
         raise DatasetError(f"QADataset.{name} must map ids to texts; got {type(texts).__name__}.")
     for key, text in texts.items():

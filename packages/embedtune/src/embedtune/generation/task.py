@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from embedtune.corpora import corpus_of
-from embedtune.dataset_checks import named
+from embedtune.dataset_checks import checked_texts, named
 from embedtune.errors import DatasetError, GenerationError
 from embedtune.generation.options import Delivery, QuestionQuality, check_count
 from embedtune.generation.prompting import QuestionAsk, styles_of
@@ -157,6 +157,7 @@ def _writable_corpus(
     nodes: Iterable[object], plugins: "PluginManager | None"
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     corpus, metadata = corpus_of(nodes, plugins)
+    checked_texts("corpus", corpus)  # what the data set would refuse at the end is refused before it is paid for
     writable = {chunk: text for chunk, text in corpus.items() if text.strip()}
     if not writable:
         raise DatasetError(f"There is no chunk with text to write questions on ({len(corpus)} chunks given).")
