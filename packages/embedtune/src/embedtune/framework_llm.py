@@ -12,7 +12,7 @@ from embedtune.errors import LLMRequestError
 from embedtune.llm_failures import llm_request_error, reason_of, secrets_of
 from embedtune.protocols import BaseLLM, LLMAnswer, LLMRequest
 
-__all__ = ["FrameworkLLM", "field_of", "finish_of", "tokens_of"]
+__all__ = ["FrameworkLLM", "field_of", "finish_of", "frameworks_loop", "tokens_of"]
 
 _THREADS = 64
 """As many requests at once go to a model that has no asynchronous way of its own."""
@@ -101,9 +101,7 @@ class FrameworkLLM(BaseLLM):
         if not self.is_async:
             self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="embedtune-llm")
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, request.prompt)
-        with _LOOP_LOCK:
-            loop = _frameworks_loop(os.getpid())
-        asked = asyncio.run_coroutine_threadsafe(self.ask_async(request.prompt), loop)
+        asked = asyncio.run_coroutine_threadsafe(self.ask_async(request.prompt), frameworks_loop())
         try:
             return await asyncio.wrap_future(asked)
         except Exception as error:  # each integration has its own errors
@@ -132,13 +130,18 @@ class FrameworkLLM(BaseLLM):
 _LOOP_LOCK = threading.Lock()
 
 
-@functools.cache
-def _frameworks_loop(process: int) -> asyncio.AbstractEventLoop:
-    """The event loop in which every framework's model of this process is asked, in a thread of its own.
+def frameworks_loop() -> asyncio.AbstractEventLoop:
+    """The event loop in which every framework's object of this process is asked, in a thread of its own.
 
     Their asynchronous clients belong to the loop that used them first, and nobody closes them. With a loop for each
     run, the second one would find connections of a closed loop, and fail once for each: "Event loop is closed".
     """
+    with _LOOP_LOCK:
+        return _loop_of(os.getpid())
+
+
+@functools.cache
+def _loop_of(process: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True, name=f"embedtune-frameworks-{process}").start()
     return loop
