@@ -1,0 +1,129 @@
+"""`finetune`: from documents or a data set to tuned embeddings, in one call."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from embedtune import QADataset, TextChunk, TuningError, plugin_manager, tune
+from langchain_embedtune.embeddings import EmbedtuneEmbeddings
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+__all__ = ["finetune"]
+
+logger = logging.getLogger(__name__)
+
+BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+_TWO_PAIRS = QADataset({"1": "One?", "2": "Two?"}, {"a": "One.", "b": "Two."}, {"1": ["a"], "2": ["b"]})
+"""Shows a tuner its options and its target before the questions are paid for."""
+
+
+def finetune(
+    documents: "QADataset | Iterable[Document | TextChunk]",
+    base: object = BASE_MODEL,
+    *,
+    path: str | Path,
+    llm: object | None = None,
+    llm_options: Mapping[str, Any] = MappingProxyType({}),
+    test: float = 0.2,
+    valset: QADataset | None = None,
+    tuner: str = "sentence-transformers",
+    epochs: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    **options: object,
+) -> EmbedtuneEmbeddings:
+    """Tune a model on questions about documents, and give it as LangChain's ``Embeddings``.
+
+    A data set trains as it is. On documents ``llm`` writes questions; ``test`` of them, by document, are held out of
+    training. Two files are then written beside the model folder ``NAME``: ``NAME.answers.jsonl``, from which the same
+    call goes on where it stopped and asks for nothing twice, and ``NAME.test.json``, the held-out questions:
+
+    .. code-block:: python
+
+        tuned = finetune(documents, llm=chat_model, path="tuned_model")
+        compare(base, tuned, QADataset.load("tuned_model.test.json")).verdict
+
+    Args:
+        documents: Documents as a splitter returns them, or a data set; best one without the questions that are to
+            report the gain.
+        base: Folder or hub name of the model to tune, a loaded ``SentenceTransformer``, or `EmbedtuneEmbeddings`; it
+            stays as it is.
+        path: The model folder to write.
+        llm: Writes the questions: a chat model of LangChain's, or a reference such as ``"openai:gpt-6-luna"``.
+        llm_options: More for `QADataset.from_llm`, such as ``num_questions_per_chunk`` and ``max_cost``.
+        test: Share of the LLM's questions that are held out, in [0, 1).
+        valset: Chooses the checkpoint; if None, the tuner takes a part of the training questions, or all in turn.
+        tuner: Which way of tuning.
+        epochs: Passes over the pairs.
+        seed: Same seed, same questions held out, same weights on the same machine.
+        resume: Go on from where an interrupted training stopped.
+        options: Of the tuner, such as ``learning_rate`` and ``device``.
+
+    Returns:
+        The tuned model; its ``record`` tells what it was trained on, and what its validation gained.
+
+    Raises:
+        TuningError: If an option is unknown or out of range, or documents come without an LLM; before it is asked.
+        ModelFolderError: If ``path`` holds something that is not ours; before the LLM is asked.
+        GenerationError: If the LLM writes nothing; see `QADataset.from_llm`.
+        DatasetError: If too few documents have questions to hold some out.
+    """
+    target = Path(path).expanduser().absolute()
+    model = _model_to_tune(base)
+    training: dict[str, Any] = {"epochs": epochs, "seed": seed, "resume": resume, **options}
+    plugin_manager().tuner(tuner).load()(model, _TWO_PAIRS, None, target, **training)
+    if isinstance(documents, QADataset):
+        _check_unused(llm, llm_options)
+        trainset = documents
+    else:
+        trainset = _questions(documents, llm, llm_options, target, test, seed)
+    result = tune(model, trainset, valset, target, tuner=tuner, **training)
+    return EmbedtuneEmbeddings(model=result.path, device=training.get("device"))
+
+
+def _model_to_tune(base: object) -> object:
+    """A reference that is looked up before the questions are paid for, or what the tuner knows."""
+    if isinstance(base, str | Path):
+        base = EmbedtuneEmbeddings(model=base)
+    return base.model if isinstance(base, EmbedtuneEmbeddings) else base
+
+
+def _questions(
+    documents: "Iterable[Document | TextChunk]",
+    llm: object | None,
+    llm_options: Mapping[str, Any],
+    target: Path,
+    test: float,
+    seed: int,
+) -> QADataset:
+    """The LLM's questions but those held out, which are written beside the target."""
+    if isinstance(documents, str) or not isinstance(documents, Iterable):
+        raise TuningError(f"Give a list of documents, or a QADataset; got {documents!r:.80}.")
+    if llm is None:
+        raise TuningError(
+            "Documents alone do not tell what is asked of them. Give llm=..., which writes questions, or a QADataset, "
+            "as QADataset.from_responses() makes one of real questions."
+        )
+    if not 0 <= test < 1:
+        raise TuningError(f"test must lie in [0, 1): the share of questions held out; got {test!r}.")
+    journal = target.with_name(f"{target.name}.answers.jsonl")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dataset = QADataset.from_llm(documents, llm, **{"journal": journal, "seed": seed, **llm_options})
+    if not test:
+        return dataset
+    split = dataset.split(val=0, test=test, seed=seed)
+    assert split.test is not None
+    held_out = target.with_name(f"{target.name}.test.json")
+    split.test.save(held_out)
+    logger.info("%d questions train, %d are held out in %s", len(split.train), len(split.test), held_out)
+    return split.train
+
+
+def _check_unused(llm: object | None, llm_options: Mapping[str, Any]) -> None:
+    if llm is not None or llm_options:
+        raise TuningError("A QADataset has its questions: llm and llm_options are for documents. Leave them out.")
