@@ -98,9 +98,9 @@ def test_the_wait_after_failures_doubles_up_to_half_a_minute_and_never_is_the_sa
 
 def test_the_servers_log_shows_the_pace() -> None:
     with fault_server() as server:
-        write(server, 30, requests_per_minute=900, concurrency=16)
+        write(server, 25, requests_per_minute=1800, concurrency=16)
         times = sorted(entry.at for entry in server.done())
-    assert times[-1] - times[0] >= 29 * 60 / 900 - 0.3
+    assert times[-1] - times[0] >= 24 * 60 / 1800 - 0.3
 
 
 class Pausing:
@@ -132,20 +132,20 @@ SLOW_DOWN = {"error": {"message": "slow down"}}
 @pytest.mark.parametrize(
     "pausing",
     [
-        Pausing(10, Reply(SLOW_DOWN, 429, headers={"retry-after": "1"})),
-        Pausing(10, Reply(SLOW_DOWN, 503, headers={"retry-after-ms": "1000"})),
-        Pausing(10, x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="1s"),
-        Pausing(10, x_ratelimit_remaining_tokens="0", x_ratelimit_reset_tokens="1000ms"),
+        Pausing(10, Reply(SLOW_DOWN, 429, headers={"retry-after": "0.6"})),
+        Pausing(10, Reply(SLOW_DOWN, 503, headers={"retry-after-ms": "600"})),
+        Pausing(10, x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="600ms"),
+        Pausing(10, x_ratelimit_remaining_tokens="0", x_ratelimit_reset_tokens="0.6s"),
     ],
     ids=["429 with retry-after", "503 with retry-after-ms", "no requests left", "no tokens left"],
 )
 def test_a_pause_that_one_answer_asks_for_is_kept_by_all(pausing: Pausing) -> None:
     with scripted_server(pausing) as server:
-        dataset = QADataset.from_llm(pages(60), openai_at(server.base_url), concurrency=4, progress=False)
-    assert len(dataset) == 120
-    assert pausing.longest_silence > 0.9
-    start = sorted(pausing.times)
-    before = sum(moment < start[0] + 0.9 for moment in start)
+        dataset = QADataset.from_llm(pages(30), openai_at(server.base_url), concurrency=4, progress=False)
+    assert len(dataset) == 60
+    assert pausing.longest_silence > 0.5
+    times = sorted(pausing.times)
+    before = sum(moment < times[pausing.at - 1] + 0.5 for moment in times)
     assert before < 30, "the others did not go on meanwhile"
 
 
@@ -157,15 +157,15 @@ def test_headers_that_leave_something_ask_for_no_pause() -> None:
 
 def test_a_chunk_that_keeps_failing_is_not_hammered() -> None:
     with fault_server(Faults(always_fails=frozenset({1}))) as server:
-        write(server, 4, retries=3)
+        write(server, 4, retries=2)
         times = [entry.at for entry in server.done() if entry.chunk == 1]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert len(gaps) == 3
-    assert all(gap >= least for gap, least in zip(gaps, (0.25, 0.5, 1.0), strict=True))
+    assert len(gaps) == 2
+    assert all(gap >= least for gap, least in zip(gaps, (0.25, 0.5), strict=True))
 
 
 def test_a_server_with_a_rate_limit_that_it_tells_is_hardly_refused_twice() -> None:
-    with fault_server(Faults(per_second=40, rate_headers=True)) as server:
+    with fault_server(Faults(per_second=60, rate_headers=True)) as server:
         dataset = write(server, 60, concurrency=8)
         done = Counter(entry.done for entry in server.done())
     assert len(dataset) == 120

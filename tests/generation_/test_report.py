@@ -10,7 +10,7 @@ from embedtune import GenerationReport, Prices, QADataset, QuestionQuality
 from fault_server import Faults, fault_server
 from question_runs import KEY, openai_at, write
 
-FORMATS = {"data.json": None, "data.csv": None, "beir": "beir", "lance": None}
+FORMATS = {"data.json": None, "data.csv": None, "beir": "beir"}
 
 
 def report_of(dataset: QADataset) -> GenerationReport:
