@@ -1,0 +1,50 @@
+"""A base and a tuned model for LangChain's classes, small, with real tokenizer and architecture; and real texts."""
+
+from pathlib import Path
+
+import pytest
+from langchain_core.documents import Document
+
+from embedtune import QADataset, tune
+from embedtune.testing import tiny_dataset
+
+
+@pytest.fixture(scope="session")
+def prompted(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM cut to its first layer, with a query and a document prompt."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(minilm), device="cpu", prompts={"query": "ask: ", "document": "read: "})
+    encoder = model[0].auto_model
+    encoder.encoder.layer = encoder.encoder.layer[:1]
+    encoder.config.num_hidden_layers = 1
+    folder = tmp_path_factory.mktemp("models") / "prompted"
+    model.save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(prompted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, tuned on a few pairs."""
+    split = tiny_dataset(8).split(val=0.25, test=0)
+    folder = tmp_path_factory.mktemp("models") / "tuned"
+    tune(str(prompted), split.train, split.val, folder, learning_rate=1e-3, device="cpu", progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wikipedia(test_data: Path) -> QADataset:
+    """Real German questions on the paragraphs of six Wikipedia articles."""
+    from itertools import islice
+
+    whole = QADataset.load(test_data / "xquad_de", split="train")
+    articles = {f"a{number:02}" for number in range(0, 12, 2)}
+    chunks = [chunk for chunk in whole.corpus if chunk[:3] in articles]
+    queries = [query for query, relevant in whole.relevant_docs.items() if set(relevant) <= set(chunks)]
+    return whole.subset(islice(queries, 60), chunks)
+
+
+@pytest.fixture(scope="session")
+def documents(wikipedia: QADataset) -> list[Document]:
+    """Its paragraphs as LangChain's documents, without ids, as splitters leave them."""
+    return [Document(text, metadata={"source": f"{chunk[:3]}.md"}) for chunk, text in wikipedia.corpus.items()]
