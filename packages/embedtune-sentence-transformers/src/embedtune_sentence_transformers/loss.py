@@ -1,5 +1,6 @@
 """The contrastive loss: a query's own chunk against the other chunks of the batch, right answers masked."""
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,7 +8,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-__all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss"]
+from embedtune import TuningError
+
+__all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss"]
 
 OWN, NEGATIVE, MASKED = 1, 0, -1
 """Entries of the label matrix: the query's own chunk, a negative, another right answer."""
@@ -49,3 +52,39 @@ class MaskedInBatchLoss(nn.Module):
     def get_config_dict(self) -> dict[str, Any]:
         """The settings, for logs."""
         return {"temperature": self.temperature, "similarity": self.similarity}
+
+
+def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | None) -> nn.Module:
+    """The loss of a run.
+
+    Args:
+        model: The model in training.
+        given: As `Options.loss`.
+        temperature: As `Options.temperature`.
+
+    Raises:
+        TuningError: If the callable returns no loss.
+    """
+    if given is None:
+        similarity = str(model.similarity_fn_name or "cosine")
+        return MaskedInBatchLoss(model, temperature or (1.0 if similarity == "dot" else 0.05), similarity)
+    if isinstance(given, nn.Module):
+        # A copy, so that each run begins with it as it was given; in it this model stands for its own.
+        theirs = {id(module): model for module in given.modules() if isinstance(module, SentenceTransformer)}
+        return copy.deepcopy(given, dict(theirs))
+    loss = given(model)
+    if not isinstance(loss, nn.Module):
+        raise TuningError(f"The callable given as loss must return a torch.nn.Module; got {loss!r:.80}.")
+    return loss
+
+
+def described_loss(loss: Any) -> str | None:
+    """A loss's name and settings: the same for the same loss, in the next process too."""
+    if loss is None:
+        return None
+    if not isinstance(loss, nn.Module):
+        return f"{loss.__module__}.{getattr(loss, '__qualname__', type(loss).__qualname__)}"
+    describe = getattr(loss, "get_config_dict", None)
+    settings: dict[str, Any] = describe() if callable(describe) else {}
+    told = ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in sorted(settings.items()))
+    return f"{type(loss).__module__}.{type(loss).__qualname__}({told})"

@@ -1,11 +1,13 @@
 """The options of the tuner, checked, with what the machine decides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
 from embedtune import TuningError
 from embedtune.metrics import parse_metric
+from embedtune_sentence_transformers.loss import described_loss
 
 __all__ = ["Options", "chosen_precision"]
 
@@ -30,6 +32,12 @@ class Options:
     """AdamW's decay per step, times the rate."""
     temperature: float | None = None
     """Divides the similarities in the loss; None: 0.05 for cosine, 1 for dot."""
+    loss: Any = None
+    """A loss of sentence-transformers for pairs of query and chunk instead of `MaskedInBatchLoss`: a callable that
+    makes it of the model in training, or an instance, which is copied for it. None of those masks right answers."""
+    all_answers: bool = True
+    """Whether a query with several relevant chunks is trained on each; if not, on the first, and never against the
+    others."""
     dropout: float | None = 0.0
     """Dropout in training; None keeps the model's own. It draws its random numbers on one thread."""
     freeze_embeddings: bool = True
@@ -47,6 +55,8 @@ class Options:
     """Folds of the cross-validation where no valset is given and a carved one would hold under 300 queries."""
     checkpoint_minutes: float = 5.0
     """Training is resumable from the last validation, or from so long ago."""
+    checkpoint_steps: int | None = None
+    """Resumable from every so many steps besides."""
     trust_remote_code: bool = False
     """Whether Python code from the base model's folder may run."""
     device: str | None = None
@@ -67,20 +77,27 @@ class Options:
             "warmup_ratio": (0 <= self.warmup_ratio < 1, "in [0, 1)"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "temperature": (self.temperature is None or self.temperature > 0, "above 0"),
+            "loss": (self.loss is None or callable(self.loss), "a loss, or a callable that makes one of the model"),
+            "loss with temperature": (self.loss is None or self.temperature is None, "without the other: set it there"),
             "dropout": (self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)"),
             "max_seq_length": (self.max_seq_length is None or self.max_seq_length >= 2, "at least 2"),
             "precision": (self.precision in _PRECISIONS, f"one of {', '.join(map(repr, _PRECISIONS))}"),
             "validations_per_epoch": (self.validations_per_epoch >= 1, "at least 1"),
             "folds": (self.folds >= 0, "at least 0"),
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
+            "checkpoint_steps": (self.checkpoint_steps is None or self.checkpoint_steps >= 1, "at least 1"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
-                raise TuningError(f"{name} must be {rule}; got {getattr(self, name)!r}.")
+                raise TuningError(f"{name} must be {rule}; got {getattr(self, name.partition(' ')[0])!r}.")
         try:
             parse_metric(self.metric)
         except ValueError as error:
             raise TuningError(f"metric: {error}") from error
+
+    def described(self) -> dict[str, Any]:
+        """All options, as they stand in a file."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"loss": described_loss(self.loss)}
 
 
 def chosen_precision(precision: str, device: str) -> str:

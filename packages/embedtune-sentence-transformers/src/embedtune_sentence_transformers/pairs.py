@@ -31,16 +31,19 @@ class TrainingPairs:
         return len(self.pairs)
 
 
-def pairs_of(dataset: QADataset) -> TrainingPairs:
-    """All pairs of a data set, in its order."""
+def pairs_of(dataset: QADataset, all_answers: bool = True) -> TrainingPairs:
+    """The pairs of a data set, in its order: all, or each query's first; the answers are all in either case."""
     queries: dict[str, int] = {}
     chunks: dict[str, int] = {}
     answers: dict[int, set[int]] = {}
+    first: dict[int, int] = {}
     for query, relevant in dataset.relevant_docs.items():
         index = queries.setdefault(dataset.queries[query], len(queries))
         for chunk in relevant:
             answers.setdefault(index, set()).add(chunks.setdefault(dataset.corpus[chunk], len(chunks)))
+            first.setdefault(index, chunks[dataset.corpus[chunk]])
     pairs = tuple((query, chunk) for query, found in answers.items() for chunk in sorted(found))
+    pairs = pairs if all_answers else tuple(first.items())
     return TrainingPairs(tuple(queries), tuple(chunks), pairs, {q: frozenset(found) for q, found in answers.items()})
 
 
@@ -59,11 +62,15 @@ class PairCollator:
     """What the indices in the batch refer to."""
     group_size: int = 16
     """Texts that are padded alike and go through the model together."""
+    row_by_row: bool = False
+    """Whether each query stands beside its chunk, in one group of each, as the library's losses want it."""
     valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
     """Read by the trainer."""
 
     def __call__(self, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
         """The features of groups of queries, then of chunks, and ``label`` of shape (n_queries, n_chunks), int8."""
+        if self.row_by_row:
+            return self._beside_each_other(rows)
         rows = sorted(rows, key=lambda row: len(self.pairs.queries[row["query"]]))
         chunks = sorted({row["chunk"] for row in rows}, key=lambda chunk: (len(self.pairs.chunks[chunk]), chunk))
         column = {chunk: j for j, chunk in enumerate(chunks)}
@@ -75,17 +82,24 @@ class PairCollator:
             label[i, column[row["chunk"]]] = OWN
         queries = [self.pairs.queries[row["query"]] for row in rows]
         texts = [self.pairs.chunks[chunk] for chunk in chunks]
+        return {**self._sides(queries, texts, self.group_size), "label": label}
+
+    def _beside_each_other(self, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+        queries = [self.pairs.queries[row["query"]] for row in rows]
+        texts = [self.pairs.chunks[row["chunk"]] for row in rows]
+        return {**self._sides(queries, texts, len(rows)), "label": torch.ones(len(rows))}
+
+    def _sides(self, queries: list[str], texts: list[str], group_size: int) -> dict[str, Any]:
         return {
-            **self._features("query", queries, prompt_for(self.model, QUERY_PROMPTS)),
-            **self._features("document", texts, prompt_for(self.model, DOCUMENT_PROMPTS)),
-            "label": label,
+            **self._features("query", queries, prompt_for(self.model, QUERY_PROMPTS), group_size),
+            **self._features("document", texts, prompt_for(self.model, DOCUMENT_PROMPTS), group_size),
         }
 
-    def _features(self, task: str, texts: list[str], prompt: str | None) -> dict[str, Any]:
-        """Features of texts sorted by length, in groups that are padded to their own longest."""
+    def _features(self, task: str, texts: list[str], prompt: str | None, group_size: int) -> dict[str, Any]:
+        """Features of texts, in groups that are padded to their own longest."""
         batch: dict[str, Any] = {}
-        for number, start in enumerate(range(0, len(texts), self.group_size)):
-            group = texts[start : start + self.group_size]
+        for number, start in enumerate(range(0, len(texts), group_size)):
+            group = texts[start : start + group_size]
             if hasattr(self.model, "preprocess"):
                 features = self.model.preprocess(group, prompt=prompt, task=task)
             else:  # sentence-transformers 5

@@ -93,7 +93,7 @@ class Session:
             freeze_word_embeddings(model)
         return Run(
             model=model,
-            pairs=pairs_of(trainset),
+            pairs=pairs_of(trainset, self.options.all_answers),
             scorer=scorer,
             folder=folder,
             options=self.options,

@@ -26,7 +26,7 @@ from transformers import (
 from embedtune import TrainingEvent, TuningError
 from embedtune.folders import replace_file
 from embedtune.plugins import PluginManager
-from embedtune_sentence_transformers.loss import MaskedInBatchLoss
+from embedtune_sentence_transformers.loss import chosen_loss
 from embedtune_sentence_transformers.options import Options, chosen_precision
 from embedtune_sentence_transformers.pairs import PairCollator, TrainingPairs
 from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
@@ -129,14 +129,13 @@ class Run:
         last = self.stop_at or self.epochs * self.options.validations_per_epoch
         if (self.folder / _FINAL).exists():
             return load_file(self.folder / _FINAL)
-        loss = MaskedInBatchLoss(self.model, self._temperature(), str(self.model.similarity_fn_name or "cosine"))
         rows = {"query": [query for query, _ in self.pairs.pairs], "chunk": [chunk for _, chunk in self.pairs.pairs]}
         trainer = _Trainer(
             model=self.model,
             args=self._arguments(),
             train_dataset=Dataset.from_dict(rows),
-            loss=loss,
-            data_collator=cast(Any, PairCollator(self.model, self.pairs, group_size=self._group_size())),
+            loss=chosen_loss(self.model, self.options.loss, self.options.temperature),
+            data_collator=cast(Any, self._collator()),
             callbacks=[_Progress(self, candidates, self.schedule.step_of(last))],
         )
         for callback in (ProgressCallback, PrinterCallback):
@@ -152,14 +151,13 @@ class Run:
             save_file(state, partial)
         return state
 
+    def _collator(self) -> PairCollator:
+        own = self.options.loss is None
+        return PairCollator(self.model, self.pairs, group_size=self._group_size(), row_by_row=not own)
+
     def _group_size(self) -> int:
         # A CPU gains nothing from wide batches; a GPU is idle without them.
         return 16 if self.model.device.type == "cpu" else self.schedule.even_batch_size
-
-    def _temperature(self) -> float:
-        if self.options.temperature is not None:
-            return self.options.temperature
-        return 1.0 if self.model.similarity_fn_name == "dot" else 0.05
 
     def _arguments(self) -> SentenceTransformerTrainingArguments:
         schedule, device = self.schedule, self.model.device.type
@@ -249,7 +247,9 @@ class _Progress(TrainerCallback):
         point = self._points.get(state.global_step)
         if point is not None:
             self._validate(point, state)
-        if point is not None or time.monotonic() - self._saved_at > 60 * self._run.options.checkpoint_minutes:
+        options, step = self._run.options, state.global_step
+        is_due = options.checkpoint_steps is not None and step % options.checkpoint_steps == 0
+        if point is not None or is_due or time.monotonic() - self._saved_at > 60 * options.checkpoint_minutes:
             control.should_save = state.global_step < self._last_step
             self._saved_at = time.monotonic()
         if state.global_step >= self._last_step:

@@ -4,7 +4,6 @@ import copy
 import logging
 import platform
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -56,7 +55,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         base = self._load_base()
         fingerprint = model_fingerprint(base, self._base_folder(), max_seq_length=self.options.max_seq_length)
         precision = chosen_precision(self.options.precision, base.device.type)
-        pairs = pairs_of(plan.trainset)
+        pairs = pairs_of(plan.trainset, self.options.all_answers)
         truncated_share = _truncated_share(base, pairs)
         with self.writing(self._job(fingerprint, precision)) as partial:
             plugins = self.plugins or plugin_manager()
@@ -116,7 +115,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         return self._base_ref()
 
     def _job(self, fingerprint: str, precision: str) -> dict[str, object]:
-        quiet = {"progress", "checkpoint_minutes", "device"}
+        quiet = {"progress", "checkpoint_minutes", "checkpoint_steps", "device"}
         return {
             "tuner": self.name,
             "base": fingerprint,
@@ -124,7 +123,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             "valset": dataset_digest(self.valset),
             "epochs": self.epochs,
             "seed": self.seed,
-            **{name: value for name, value in asdict(self.options).items() if name not in quiet},
+            **{name: value for name, value in self.options.described().items() if name not in quiet},
             "precision": precision,
         }
 
@@ -138,7 +137,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         precision: str,
     ) -> ModelRecord:
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
-        configuration = asdict(self.options) | {
+        configuration = self.options.described() | {
             "epochs": self.epochs,
             "seed": self.seed,
             "precision": precision,
