@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -62,6 +63,13 @@ class AsyncOnlyRetriever(BaseRetriever):
         return await self.store.asimilarity_search(query, k=20)
 
 
+class ScoringStore(InMemoryVectorStore):
+    """LangChain's own has no scores of relevance."""
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return lambda similarity: max(similarity, 0.0)
+
+
 class AsyncOnlyStore(InMemoryVectorStore):
     def similarity_search(self, query: str, k: int = 4, **_: Any) -> list[Document]:
         raise NotImplementedError
@@ -71,14 +79,14 @@ class AsyncOnlyStore(InMemoryVectorStore):
 
 
 def retrievers() -> dict[str, object]:
-    store = store_of(tiny_dataset(8))
-    async_store = AsyncOnlyStore(HASHES)
-    async_store.add_texts(list(tiny_dataset(8).corpus.values()))
+    store, scoring_store, async_store = store_of(tiny_dataset(8)), ScoringStore(HASHES), AsyncOnlyStore(HASHES)
+    for empty in (scoring_store, async_store):
+        empty.add_texts(list(tiny_dataset(8).corpus.values()))
     return {
         "retriever": store.as_retriever(),
         "mmr": store.as_retriever(search_type="mmr", search_kwargs={"lambda_mult": 1.0}),
-        "threshold": store.as_retriever(
-            search_type="similarity_score_threshold", search_kwargs={"score_threshold": -1.0}
+        "threshold": scoring_store.as_retriever(
+            search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.0}
         ),
         "store": store,
         "field k": LimitedRetriever(store=store),
@@ -178,6 +186,13 @@ def test_a_query_that_fails_counts_as_not_found_and_is_named() -> None:
     found = evaluate(Failing(store=store_of(tiny_dataset(4))), tiny_dataset(4), top_k=1)
     assert found.failed_queries == ("q0-0", "q0-1")
     assert found.hit_rate == 0.75
+
+
+def test_what_one_cannot_do_in_either_way_is_told() -> None:
+    store = store_of(tiny_dataset(4))  # without scores of relevance
+    retriever = store.as_retriever(search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.5})
+    with pytest.raises(EvaluationError, match="All 8 searches failed. The first: NotImplementedError"):
+        evaluate(retriever, tiny_dataset(4))
 
 
 def test_one_that_returns_no_documents_is_an_error() -> None:

@@ -31,7 +31,9 @@ class _DocumentSearch:
             try:
                 return _retrieved(ask())
             except NotImplementedError:
+                found = _retrieved(_waited_for(ask_async))
                 self._is_async_only = True
+                return found
         return _retrieved(_waited_for(ask_async))
 
 
