@@ -1,7 +1,9 @@
 """A model that a framework's class holds by reference: loaded late, known by its files."""
 
+import copy
 import pickle
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,17 @@ def test_a_key_does_not_get_into_a_frameworks_files() -> None:
 def test_an_object_takes_no_options() -> None:
     with pytest.raises(EmbeddingError, match="'device' are for a model given by reference"):
         LazyEmbedder(HashEmbedder(), {"device": "cpu"})
+
+
+def test_copies_share_what_is_loaded(folder: Path, hashes: Hashes, plugins: PluginManager) -> None:
+    embedder = LazyEmbedder(folder, plugins=plugins)
+    embedder.embed_queries(["a"])
+    copy.deepcopy(embedder).embed_queries(["b"])
+    assert len(hashes.loads) == 1
+
+
+def test_threads_take_turns_and_load_once(folder: Path, hashes: Hashes, plugins: PluginManager) -> None:
+    embedder = LazyEmbedder(folder, plugins=plugins)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda text: embedder.embed_queries([text]), "abcdefgh"))
+    assert len(hashes.loads) == 1

@@ -73,8 +73,8 @@ class FrameworkEmbedder(ABC):
 class LazyEmbedder:
     """A model by reference that is loaded when it first embeds: what a framework's class for tuned models holds.
 
-    The fingerprint is known before: a folder's comes from its files alone; any other model is loaded for it. It
-    pickles as its reference.
+    The fingerprint is known before: a folder's comes from its files alone; any other model is loaded for it. Threads
+    take turns. It pickles as its reference; copies share what is loaded.
 
     Args:
         model: A reference, as in `as_embedder`; a relative folder is made absolute. Or an `Embedder`, or what a
@@ -109,7 +109,7 @@ class LazyEmbedder:
         """The model's folder, if it is one."""
         _check_options(self.options, is_reference=isinstance(model, str | Path))
         self._plugins = plugins
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loaded: Embedder | None = None
         if isinstance(model, str | Path):
             self._refer_to(str(model))
@@ -121,6 +121,9 @@ class LazyEmbedder:
 
     def __repr__(self) -> str:
         return f"LazyEmbedder({self.name!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LazyEmbedder":
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.ref is None:
@@ -163,11 +166,13 @@ class LazyEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """As the model does, with its query prompt; float32 (n, d)."""
-        return checked_vectors(self.embedder.embed_queries(texts), len(texts), self.name)
+        with self._lock:  # tokenizers fail where two threads set how they pad
+            return checked_vectors(self.embedder.embed_queries(texts), len(texts), self.name)
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """As the model does, with its document prompt; float32 (n, d)."""
-        return checked_vectors(self.embedder.embed_documents(texts), len(texts), self.name)
+        with self._lock:
+            return checked_vectors(self.embedder.embed_documents(texts), len(texts), self.name)
 
     def _refer_to(self, model: str) -> None:
         from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set

@@ -62,7 +62,7 @@ def as_search(
         return ExactSearch(corpus, embedder), record_of(embedder)
     search = (plugins or plugin_manager()).as_search(thing)
     if isinstance(search, Retriever):
-        search = RetrieverSearch(search, corpus)
+        return RetrieverSearch(search, corpus), record_of(search)
     if search is None and isinstance(thing, Search) and _takes_queries_and_k(thing):
         search = thing
     if search is None:
@@ -70,8 +70,8 @@ def as_search(
     return search, None
 
 
-def record_of(embedder: Embedder) -> ModelRecord | None:
-    """What the model's folder says it has seen; None if the embedder is not of a folder of ours."""
+def record_of(embedder: Embedder | Retriever) -> ModelRecord | None:
+    """What the model's folder says it has seen; None if the embedder, or retriever, names no folder of ours."""
     folder = getattr(embedder, "record_folder", None) or getattr(embedder, "folder", None)
     return read_record(folder) if folder is not None else None
 
