@@ -40,8 +40,8 @@ def finetune(
     """Tune a model on questions about documents, and give it as LangChain's ``Embeddings``.
 
     A data set trains as it is. On documents ``llm`` writes questions; ``test`` of them, by document, are held out of
-    training. Two files are then written beside the model folder ``NAME``: ``NAME.answers.jsonl``, from which the same
-    call goes on where it stopped and asks for nothing twice, and ``NAME.test.json``, the held-out questions:
+    training. Beside the model folder ``NAME`` are then written ``NAME.answers.jsonl``, from which the same call goes on
+    where it stopped and asks for nothing twice, and ``NAME.test.json``, the held-out questions, with their report:
 
     .. code-block:: python
 
