@@ -14,7 +14,7 @@ from embedtune.generation.options import Delivery
 from embedtune.generation.prompting import Ask, Rung, key_of
 from embedtune.generation.spend import Budget, Reservation
 from embedtune.llm_failures import failure_kind
-from embedtune.protocols import BatchLLM, BatchState, LLMAnswer, LLMRequest
+from embedtune.protocols import BaseLLM, BatchLLM, BatchState, LLMAnswer, LLMRequest
 
 __all__ = ["BatchRun"]
 
@@ -78,9 +78,8 @@ class BatchRun(Generic[A]):
 
     def _collect(self) -> None:
         """Fetch all batches that are under way, waiting for each."""
-        for tag, record in list(self.journal.batches.items()):
-            if record.get("fetched"):
-                continue
+        for tag in self.journal.open_batches(self._fingerprint):
+            record = self.journal.batches[tag]
             batch = record.get("batch") or self.llm.find_batch(tag)
             if batch is None:  # the crash came before the server had it
                 self._note(tag, fetched=True)
@@ -163,7 +162,7 @@ class BatchRun(Generic[A]):
         left = list(self._affordable())
         while left:
             tag = key_of("batch", {"keys": left, "moment": time.time_ns()})
-            self._note(tag, batch=None)
+            self._note(tag, batch=None, llm=self._fingerprint)
             batch, n_taken = self.llm.submit_batch([(key, self._request(key)) for key in left], tag)
             self._note(tag, batch=batch, keys=left[:n_taken])
             logger.info("submitted batch %s with %d requests", batch, n_taken)
@@ -192,6 +191,10 @@ class BatchRun(Generic[A]):
 
     def _request(self, key: str) -> LLMRequest:
         return self._open[key].request(self._rung)
+
+    @property
+    def _fingerprint(self) -> str:
+        return self.llm.fingerprint if isinstance(self.llm, BaseLLM) else ""
 
     def _note(self, tag: str, **known: Any) -> None:
         self._keep([{"tag": tag, **known}])

@@ -7,7 +7,7 @@ from functools import lru_cache
 from embedtune.generation.options import QuestionQuality
 from embedtune.near_duplicates import near_duplicate_groups
 from embedtune.overlap import words
-from embedtune.texts import fold
+from embedtune.texts import fold, text_hash
 
 __all__ = ["asks_the_same", "copied_share", "equal_questions", "leans_on_passage", "why_dropped"]
 
@@ -60,7 +60,8 @@ def why_dropped(question: str, kind: str, chunk: str, quality: QuestionQuality) 
         return "too short"
     if len(question) > quality.max_characters:
         return "too long"
-    if any(fold(match[0]) not in fold(chunk) for match in _PLACEHOLDER.finditer(question)):
+    is_placeholder = any(fold(match[0]) not in fold(chunk) for match in _PLACEHOLDER.finditer(question))
+    if is_placeholder or text_hash(chunk) in question:  # the mark around the passage in the prompt
         return "a placeholder"
     if kind == "question" and quality.drop_leaning and leans_on_passage(question, chunk):
         return "leaning on the passage"

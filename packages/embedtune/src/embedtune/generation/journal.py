@@ -95,6 +95,10 @@ class Journal:
             finish=record.get("finish"),
         )
 
+    def open_batches(self, llm: str) -> list[str]:
+        """Tags of the batches that an LLM, by its fingerprint, was given and whose answers are not here yet."""
+        return [tag for tag, known in self.batches.items() if not known.get("fetched") and known.get("llm", llm) == llm]
+
     async def keep(self, key: str, answer: LLMAnswer, stage: str) -> None:
         """Append an answer; when this returns it is on the disk.
 

@@ -48,6 +48,7 @@ class LiveRun(Generic[A]):
     Args:
         llm: Asked by ``acomplete`` where it has it, else by ``chat_completion`` on threads.
         delivery: Concurrency, limits and retries.
+        gate: Keeps the limits per minute.
         budget: Counts what is spent.
         journal: Answers before, and keeps new ones.
         stage: Name of the stage in the report.
@@ -58,6 +59,7 @@ class LiveRun(Generic[A]):
 
     llm: BaseLLM
     delivery: Delivery
+    gate: Gate
     budget: Budget
     journal: Journal
     stage: str
@@ -77,7 +79,7 @@ class LiveRun(Generic[A]):
         """
         self._asks = iter(asks)
         self._rung = _known_rung(self.llm) if isinstance(self.llm, AsyncLLM) else Rung.TEXT
-        self._gate = Gate(self.delivery.requests_per_minute, self.delivery.tokens_per_minute)
+        self.gate.begin()
         self._threads = ThreadPoolExecutor(self.delivery.concurrency, thread_name_prefix="embedtune-llm")
         workers = [asyncio.ensure_future(self._work()) for _ in range(self.delivery.concurrency)]
         try:
@@ -116,7 +118,7 @@ class LiveRun(Generic[A]):
 
     def _stop(self, error: GenerationError) -> None:
         self.stop_reason = self.stop_reason or error
-        self._gate.stopped.set()
+        self.gate.stopped.set()
 
     async def _settle(self, ask: A) -> None:
         """Ask until there is an answer, or a reason why there is none."""
@@ -154,7 +156,7 @@ class LiveRun(Generic[A]):
 
     async def _send(self, request: LLMRequest) -> LLMAnswer:
         tokens = expected_prompt_tokens(request.prompt)
-        await self._gate.passage(tokens)
+        await self.gate.passage(tokens)
         if self.stop_reason is not None:
             raise _StoppedError
         bound = request.max_tokens or MOST_TOKENS
@@ -171,7 +173,7 @@ class LiveRun(Generic[A]):
 
     def _counted(self, reservation: Reservation, answer: LLMAnswer, expected: float) -> LLMAnswer:
         if answer.prompt_tokens is not None:
-            self._gate.tokens.correct(expected - answer.prompt_tokens - (answer.completion_tokens or 0))
+            self.gate.tokens.correct(expected - answer.prompt_tokens - (answer.completion_tokens or 0))
         if answer.pause_seconds:
             self._pause(answer.pause_seconds)
         return self.budget.settle(reservation, answer)
@@ -209,7 +211,7 @@ class LiveRun(Generic[A]):
             return False
         if error.retry_after is not None:
             self._pause(error.retry_after)
-        await self._gate.wait(max(backoff(n_failures), error.retry_after or 0.0))
+        await self.gate.wait(max(backoff(n_failures), error.retry_after or 0.0))
         self.budget.stage(self.stage).repeats += self.stop_reason is None
         return self.stop_reason is None
 
@@ -221,7 +223,7 @@ class LiveRun(Generic[A]):
                     f"{_LONGEST_PAUSE:.0f} are not waited for. With journal=... the same call goes on later."
                 )
             )
-        self._gate.pause(seconds)
+        self.gate.pause(seconds)
 
     def _give_up(self, ask: A, error: LLMRequestError, n_failures: int, n_answers_before: int) -> None:
         tries = f" (after {n_failures} tries)" if n_failures > 1 else ""

@@ -54,13 +54,20 @@ class Pace:
 
 
 class Gate:
-    """Lets requests through at their pace, and none while the server asks for a pause, or after a stop."""
+    """Lets requests through at their pace, and none while the server asks for a pause, or after a stop.
+
+    All stages that ask one LLM go through one gate, each in an event loop of its own.
+    """
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         self.requests = Pace(requests_per_minute)
         self.tokens = Pace(tokens_per_minute)
-        self.stopped = asyncio.Event()
         self._closed_until = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a stage, in the running event loop."""
+        self.stopped = asyncio.Event()
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long."""

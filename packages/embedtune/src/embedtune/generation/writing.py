@@ -18,6 +18,7 @@ from embedtune.generation.journal import Journal
 from embedtune.generation.judging import JudgeAsk, read_judgement
 from embedtune.generation.live import LiveRun
 from embedtune.generation.options import Delivery, QuestionQuality
+from embedtune.generation.pacing import Gate
 from embedtune.generation.prompting import Ask, QuestionAsk
 from embedtune.generation.report import GenerationReport
 from embedtune.generation.spend import Budget
@@ -60,6 +61,7 @@ class _Writer:
         self.budget.count_earlier(journal.n_answers, journal.prompt_tokens, journal.completion_tokens)
         self.harvest = Harvest(task.quality, self.budget.stage("questions"))
         self.failures: dict[str, str] = {}
+        self.gates: dict[int, Gate] = {}
 
     def write(self) -> QADataset:
         start = time.monotonic()
@@ -160,12 +162,15 @@ class _Writer:
                 if self.budget.cost is not None:
                     bar.set_postfix_str(f"cost {self.budget.cost:.4f}", refresh=False)
 
-            under_way = any(not record.get("fetched") for record in self.journal.batches.values())
-            if (delivery.batch or under_way) and isinstance(llm, BatchLLM):
+            if isinstance(llm, BatchLLM) and (delivery.batch or self.journal.open_batches(llm.fingerprint)):
                 BatchRun(llm, delivery, self.budget, self.journal, stage, take, fail, step).run(asks)
             else:
-                run = LiveRun(llm, delivery, self.budget, self.journal, stage, take, fail, step)
+                run = LiveRun(llm, delivery, self._gate(llm), self.budget, self.journal, stage, take, fail, step)
                 run_anywhere(lambda: run.run(asks))
+
+    def _gate(self, llm: BaseLLM) -> Gate:
+        delivery = self.task.delivery
+        return self.gates.setdefault(id(llm), Gate(delivery.requests_per_minute, delivery.tokens_per_minute))
 
     def _dataset(self, start: float, stopped: str | None) -> QADataset | None:
         return assemble(self.task, self.harvest, self.budget, stopped, time.monotonic() - start)
