@@ -1,6 +1,7 @@
 """LlamaIndex's retrievers, query engines and vector indexes as an `embedtune.Retriever`."""
 
 import asyncio
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,11 +52,11 @@ class LlamaIndexRetriever:
         """By ``retrieve``, or ``aretrieve`` where the retriever is asynchronous only."""
         deep = _with_depth(self._thing, k)
         if not self._is_async_only:
-            try:
+            with contextlib.suppress(NotImplementedError):  # then asked the other way
                 return _retrieved(deep.retrieve(_bundle(query)))
-            except NotImplementedError:
-                self._is_async_only = True
-        return _retrieved(asyncio.run_coroutine_threadsafe(_asked(deep, query), frameworks_loop()).result())
+        found = asyncio.run_coroutine_threadsafe(_asked(deep, query), frameworks_loop()).result()
+        self._is_async_only = True  # known only now: what failed above may have been something else
+        return _retrieved(found)
 
 
 def _bundle(query: str) -> Any:
