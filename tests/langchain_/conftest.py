@@ -7,20 +7,13 @@ from langchain_core.documents import Document
 
 from embedtune import QADataset, tune
 from embedtune.testing import tiny_dataset
+from small_models import first_layer_of
 
 
 @pytest.fixture(scope="session")
 def prompted(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MiniLM cut to its first layer, with a query and a document prompt."""
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(minilm), device="cpu", prompts={"query": "ask: ", "document": "read: "})
-    encoder = model[0].auto_model
-    encoder.encoder.layer = encoder.encoder.layer[:1]
-    encoder.config.num_hidden_layers = 1
-    folder = tmp_path_factory.mktemp("models") / "prompted"
-    model.save(str(folder), create_model_card=False)
-    return folder
+    return first_layer_of(minilm, tmp_path_factory.mktemp("models") / "prompted", query="ask: ", document="read: ")
 
 
 @pytest.fixture(scope="session")
