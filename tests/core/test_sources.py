@@ -65,6 +65,17 @@ def test_links_in_a_loop_end_and_broken_ones_are_passed_over(tmp_path: Path) -> 
     assert documents(read_chunks(tmp_path)) == ["sub/a.md"]
 
 
+def test_what_lies_outside_the_folder_is_not_read_by_a_link(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its text would go to an LLM somewhere."""
+    (tmp_path / "docs").mkdir()
+    write(tmp_path / "docs", a_md="a")
+    (tmp_path / "secret.md").write_text("a password")
+    (tmp_path / "docs" / "link.md").symlink_to(tmp_path / "secret.md")
+    (tmp_path / "docs" / "up").symlink_to(tmp_path)
+    assert documents(read_chunks(tmp_path / "docs")) == ["a.md"]
+    assert "it is a link to what is not in the folder" in caplog.text
+
+
 @pytest.mark.parametrize("content", ["groß".encode("latin-1"), b"\x89PNG\0\0", b"text\0more", b"\xff\xfea"])
 def test_a_file_that_is_no_utf8_is_left_out_and_named(
     content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture

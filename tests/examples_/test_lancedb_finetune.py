@@ -21,7 +21,7 @@ GUIDES += ("examples__youtube_transcript_bot.md", "examples__python_examples__ev
 """Short ones: the local LLM reads about 75 tokens a second."""
 
 CHUNK_LIMIT = 7
-"""More than ``top_k``, so that a question can miss. Of the guides' chunks most are left out, so that the limit shows."""
+"""More than ``top_k``, so that a question can miss. Most of the guides' chunks are left out, so the limit shows."""
 
 EXAMPLE = ROOT / "examples" / "lancedb_finetune.py"
 

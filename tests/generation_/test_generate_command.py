@@ -116,6 +116,29 @@ def test_a_target_that_is_not_ours_is_refused_before_any_request(shell: Shell) -
     assert shell.server.log == []
 
 
+@pytest.mark.parametrize("option", ["--json", "--journal"])
+def test_two_options_on_one_file_are_refused_before_any_request(shell: Shell, option: str) -> None:
+    """The second to be written would destroy the first, which may have cost money."""
+    status, _, err = shell.run(option, "made.json")
+    assert status == 2
+    assert "both name 'made.json'" in err
+    assert shell.server.log == []
+
+
+def test_the_judge_is_asked_where_the_llm_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept on a server of one's own must not go elsewhere."""
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    status, out, _ = shell.run("--base-url", shell.server.url, "--judge", "openai:judge")
+    assert status == 0
+    assert "requests (judge)" in out
+    assert len(shell.server.done("answered")) == 2 * N_DOCS
+
+
+def test_the_estimate_counts_the_judge(shell: Shell) -> None:
+    _, out, _ = shell.run("--estimate", "--judge", "openai:judge")
+    assert f"{2 * N_DOCS} requests on {N_DOCS} chunks" in out
+
+
 def test_a_batch_is_submitted_and_collected_later(shell: Shell) -> None:
     shell.server.faults = Faults(batch_polls=2)
     status, out, _ = shell.run("--batch")
@@ -134,6 +157,7 @@ def test_a_used_up_quota_says_so_and_keeps_what_was_answered(shell: Shell) -> No
     status, _, err = shell.run("--concurrency", "1")
     assert status == 1
     assert "quota" in err
+    assert "What was answered is in made.json.journal.jsonl; the same command with --resume goes on" in err
     shell.server.faults = Faults()
     assert shell.run("--resume")[0] == 0
     assert len(shell.server.done("answered")) == N_DOCS

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,21 +188,38 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(
     server: FaultServer, journal: Path, content: bytes
 ) -> None:
     journal.write_bytes(content)
-    with pytest.raises(GenerationError, match=r"journal\.jsonl' is no journal of embedtune: line 1 is"):
+    with pytest.raises(
+        GenerationError, match=r"journal\.jsonl' is no journal of embedtune, or of another version: it starts"
+    ):
         write(server, 1, journal=journal)
     assert journal.read_bytes() == content
     assert server.log == []
 
 
-def test_a_line_that_is_broken_in_the_middle_is_named_and_nothing_is_cut_off(
-    server: FaultServer, journal: Path
+DAMAGED = {
+    "cut": lambda line: line[:30] + b"\n",
+    "blank": lambda line: b"\n",
+    "two in one": lambda line: line[:-1] + line,
+    "no text": lambda line: re.sub(rb'"text": "[^"]*(?:\\.[^"]*)*"', b'"text": null', line),
+    "odd key": lambda line: line.replace(b'"key": "', b'"key": "x'),
+    "odd tokens": lambda line: re.sub(rb'"prompt_tokens": \d+', b'"prompt_tokens": "many"', line),
+    "less than nothing": lambda line: re.sub(rb'"prompt_tokens": ', b'"prompt_tokens": -', line),
+    "deep": lambda line: b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_line_that_is_damaged_is_named_and_its_answer_alone_asked_for_again(
+    server: FaultServer, journal: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines = whole(server, journal, 4).splitlines(keepends=True)
-    lines[2] = lines[2][:30] + b"\n"
+    first = write(server, 4, journal=journal)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[2] = damage(lines[2])
     journal.write_bytes(b"".join(lines))
-    with pytest.raises(GenerationError, match="line 3 is"):
-        write(server, 4, journal=journal)
-    assert journal.read_bytes() == b"".join(lines)
+    assert shape(write(server, 4, journal=journal)) == shape(first)
+    assert "line 3 of the journal" in caplog.text
+    assert len(server.done()) == 5
+    assert journal.read_bytes().startswith(b"".join(lines)), "nothing is cut off"
 
 
 def test_a_folder_is_no_journal(server: FaultServer, tmp_path: Path) -> None:

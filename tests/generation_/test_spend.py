@@ -179,12 +179,14 @@ def test_without_prices_tokens_are_told_and_no_cost() -> None:
     assert report.stages["questions"].prompt_tokens > 300
 
 
-def test_an_answer_from_the_journal_costs_nothing_again(tmp_path: Path) -> None:
+def test_the_report_of_a_resumed_job_tells_what_the_whole_job_cost(tmp_path: Path) -> None:
     with fault_server() as server:
-        write(server, 5, prices=PRICES, journal=tmp_path / "j")
+        first = report_of(write(server, 5, prices=PRICES, journal=tmp_path / "j"))
         report = report_of(write(server, 5, prices=PRICES, journal=tmp_path / "j"))
-    assert report.cost == 0
+        assert len(server.done()) == 5
+    assert report.cost == pytest.approx(first.cost)
     assert report.stages["questions"].from_journal == 5
+    assert report.stages["questions"].requests == 0
 
 
 def test_the_estimate_is_near_what_is_spent_and_its_most_is_above(tmp_path: Path) -> None:

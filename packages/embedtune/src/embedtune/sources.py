@@ -1,5 +1,6 @@
 """Reading the chunks to tune on: a folder of text files, one file, or a table."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -123,9 +124,18 @@ def _files(folder: Path) -> Iterator[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        paths = [here / name for name in names]
+        paths = [here / name for name in names if _is_inside(here / name, folder)]
         yield from (path for path in paths if path.is_file())
         waiting += reversed([path for path in paths if path.is_dir()])
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, links followed, is in the folder: what lies elsewhere was not given to be read."""
+    with contextlib.suppress(OSError, RuntimeError):  # a link to itself
+        if not path.is_symlink() or path.resolve().is_relative_to(folder.resolve()):
+            return True
+    logger.warning("left out %s: it is a link to what is not in the folder", path)
+    return False
 
 
 def _chunks_of(path: Path, name: str, max_characters: int) -> list[TextChunk]:

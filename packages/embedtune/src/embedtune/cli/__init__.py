@@ -18,6 +18,6 @@ def main() -> None:
 
     try:
         app()
-    except EmbedtuneError as error:
+    except (EmbedtuneError, OSError) as error:  # a disk that is full, or that must not be written to
         sys.stderr.write(f"embedtune: {error}\n")
         sys.exit(1)

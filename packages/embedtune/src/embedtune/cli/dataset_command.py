@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from embedtune.cli.options import Json, Seed, write_json
+from embedtune.cli.options import Json, Seed, check_apart, write_json
 from embedtune.dataset import QADataset
 from embedtune.formats import check_can_save
 from embedtune.overview import Lengths, Overview, Sample, overview, sample_queries
@@ -39,6 +39,7 @@ def dataset(
     """Look at a data set; with --to convert it, with --divide write train, val and test without leaks."""
     if format is not None and to is None and divide is None:
         raise typer.BadParameter("is the format of what is written: give --to or --divide.", param_hint="--format")
+    check_apart({"PATH": path, "--json": json_file, "--to": to, "--divide": divide})
     sides = {} if divide is None else _targets(path, divide, format, {"train": 1.0, "val": val, "test": test})
     for target in (*([] if to is None else [to]), *sides.values()):
         check_can_save(target, _written_as(path, target, format))

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 
 from embedtune.chunks import TextChunk
-from embedtune.cli.options import Json, Seed, stoppable, write_json
+from embedtune.cli.options import Json, Seed, check_apart, stoppable, write_json
 from embedtune.cli.tables import generation_table
 from embedtune.dataset import QADataset
 from embedtune.errors import BatchPendingError, GenerationError
 from embedtune.formats import check_can_save
 from embedtune.generation import Delivery, GenerationReport, Prices, QuestionQuality
-from embedtune.generation.estimate import estimate
+from embedtune.generation.estimate import UnaskedLLM, estimate
 from embedtune.generation.journal import Journal
 from embedtune.generation.writing import write_questions
 from embedtune.plugins import plugin_manager
@@ -40,7 +40,9 @@ def generate(
     llm: Annotated[str, typer.Option(help="As in openai:gpt-6-luna.")],
     base_url: Annotated[str | None, typer.Option(help="Address of another server of the same API.")] = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions per chunk.")] = 2,
-    template: Annotated[Path | None, typer.Option(help="File with a prompt template.", exists=True)] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="File with a prompt template.", exists=True, dir_okay=False)
+    ] = None,
     styles: Annotated[str, typer.Option(help="As in natural=0.8,keyword=0.1,misspelt=0.1.")] = "natural=1",
     language: Annotated[str | None, typer.Option(help="Of the questions; the chunk's own if not given.")] = None,
     judge: Annotated[str | None, typer.Option(help="LLM that drops questions the chunk does not answer.")] = None,
@@ -64,8 +66,12 @@ def generate(
     """Have an LLM write questions on your documents."""
     chunks = read_chunks(source, text=text, id=id, document=document, max_characters=chunk_characters)
     kept = journal or out.with_name(f"{out.name}.journal.jsonl")
-    prompt = DEFAULT_PROMPT_TMPL if template is None else template.read_text(encoding="utf-8")
-    quality = QuestionQuality(judge=judge, language=language, styles=_shares(styles))
+    check_apart({"--out": out, "--journal": kept, "--json": json_file, "SOURCE": source})
+    prompt = DEFAULT_PROMPT_TMPL if template is None else _text_of(template)
+    # The judge sees the chunks too: what is kept on a local server must not go elsewhere.
+    load = _llm_for_estimate if estimate_only else _loaded
+    judging = None if judge is None else load(judge, base_url)
+    quality = QuestionQuality(judge=judging, language=language, styles=_shares(styles))
     delivery = Delivery(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
@@ -79,11 +85,11 @@ def generate(
         seed=seed,
     )
     if estimate_only:
-        _print_estimate(chunks, _llm_for_estimate(llm, base_url), prompt, questions, delivery, quality)
+        _print_estimate(chunks, load(llm, base_url), prompt, questions, delivery, quality)
         return
     check_can_save(out)
     _check_journal(kept, resume=resume)
-    writer = _loaded(llm, base_url)
+    writer = load(llm, base_url)
     with stoppable(f"what was answered is in {kept}; the same command with --resume goes on from there"):
         dataset = _written(chunks, writer, prompt, questions, delivery, quality)
     dataset.save(out)
@@ -110,6 +116,16 @@ def _written(
         console.print(f"{pending}".partition(" The same call")[0], highlight=False, soft_wrap=True)
         console.print("Collect it with the same command and --resume.", highlight=False)
         raise typer.Exit(PENDING) from None
+    except GenerationError as error:
+        hint = f"What was answered is in {delivery.journal}; the same command with --resume goes on from there."
+        raise GenerationError(f"{error} {hint}") from None
+
+
+def _text_of(template: Path) -> str:
+    try:
+        return template.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"--template {str(template)!r} is no text in UTF-8: {error}.") from None
 
 
 def _check_journal(path: Path, *, resume: bool) -> None:
@@ -126,17 +142,17 @@ def _loaded(llm: str, base_url: str | None) -> BaseLLM:
     return plugin_manager().llm(llm, **({} if base_url is None else {"base_url": base_url}))
 
 
-def _llm_for_estimate(llm: str, base_url: str | None) -> BaseLLM | None:
+def _llm_for_estimate(llm: str, base_url: str | None) -> BaseLLM:
     """The LLM, whose answers the journal may hold; without a key the price can be told all the same."""
     try:
         return _loaded(llm, base_url)
     except GenerationError:
-        return None
+        return UnaskedLLM()
 
 
 def _print_estimate(
     chunks: Sequence[TextChunk],
-    llm: BaseLLM | None,
+    llm: BaseLLM,
     template: str,
     n_questions: int,
     delivery: Delivery,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import typer
 
 from embedtune.folders import replace_file
 
-__all__ = ["Json", "Seed", "stoppable", "write_json"]
+__all__ = ["Json", "Seed", "check_apart", "stoppable", "write_json"]
 
 _INTERRUPTED = 130
 """Exit status of a program that SIGINT ended, as shells have it."""
@@ -26,6 +26,18 @@ def _writable(path: Path | None) -> Path | None:
 
 Json = Annotated[Path | None, typer.Option("--json", callback=_writable, help="Write the figures to this file too.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
+
+
+def check_apart(paths: Mapping[str, Path | None]) -> None:
+    """Refuse two options that name one file: the second to be written would destroy the first.
+
+    Args:
+        paths: What each option names, by the option's name; None where it is not given.
+    """
+    names: dict[Path, str] = {}
+    for name, path in paths.items():
+        if path is not None and (other := names.setdefault(path.expanduser().resolve(), name)) != name:
+            raise typer.BadParameter(f"{other} and {name} both name {str(path)!r}. Give each its own.")
 
 
 @contextmanager

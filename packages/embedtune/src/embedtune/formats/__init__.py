@@ -1,6 +1,7 @@
 """Files and folders of data sets: which format a path is in, and the atomic write."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ def check_can_save(path: Path, format: str | None = None, plugins: "PluginManage
     """
     path = path.expanduser().absolute()
     layout = _layout(path, format, plugins)
+    parent = next(folder for folder in path.parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise DatasetError(f"Nothing can be written below {str(parent)!r}, where {str(path)!r} is to go.")
     if layout.is_folder:
         check_target(path, layout.owns)
     elif path.is_dir():

@@ -67,7 +67,8 @@ def _reader(path: Path) -> "Iterator[csv.DictReader[str]]":
     csv.field_size_limit(_LARGEST_FIELD)
     # The mark that Windows puts first is no part of the first column's name.
     with open(path, encoding="utf-8-sig", newline="") as file:
-        yield csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        # Strict: a quote that is never closed would take the rest of the file for one text.
+        yield csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
 
 
 def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:

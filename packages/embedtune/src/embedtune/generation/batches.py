@@ -68,7 +68,7 @@ class BatchRun(Generic[A]):
             if (answer := self.journal.answer(ask.key)) is None:
                 self._open[ask.key] = ask
             else:
-                self.budget.stage(self.stage).from_journal += 1
+                self.budget.count_journaled(self.stage, answer)
                 self.take(ask, answer)
                 self.step()
         while self._open:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from embedtune.generation.harvest import Kept
 from embedtune.generation.journal import Journal
+from embedtune.generation.judging import JudgeAsk
 from embedtune.generation.options import Delivery, Prices, QuestionQuality
 from embedtune.generation.prompting import QuestionAsk, Rung
 from embedtune.generation.spend import expected_prompt_tokens, most_prompt_tokens
@@ -17,21 +18,22 @@ from embedtune.protocols import BaseLLM
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["SpendEstimate", "estimate"]
+__all__ = ["SpendEstimate", "UnaskedLLM", "estimate"]
 
 _TOKENS_PER_ANSWER = 10
+_TOKENS_PER_VERDICT = 3
 _TOKENS_PER_QUESTION = 22
 """A question of a dozen words as JSON. A model that reasons writes many times more: a journal with answers tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpendEstimate:
-    """What is to be expected, and the most that it can be; without repeats, top-ups and the judge."""
+    """What is to be expected, and the most that it can be; only repeats after failures are left out of both."""
 
     chunks: int
     """Chunks with text."""
     requests: int
-    """One for each text that the journal does not answer."""
+    """One for each text that the journal does not answer, and one for the judge."""
     from_journal: int
     """Texts that the journal answers."""
     prompt_tokens: int
@@ -41,7 +43,8 @@ class SpendEstimate:
     cost: float | None
     """Of the expected tokens; None without prices."""
     max_cost: float | None
-    """If every prompt had a token per byte and every answer went to its limit; None without prices."""
+    """If every prompt had a token per byte, every answer went to its limit, and every chunk were topped up; None
+    without prices."""
     minutes: float | None
     """At the limits per minute; None without limits."""
 
@@ -58,10 +61,11 @@ class SpendEstimate:
         return "\n".join(lines)
 
 
-class _Unasked(BaseLLM):
+class UnaskedLLM(BaseLLM):
     """Stands for an LLM that is not chosen yet."""
 
     def chat_completion(self, prompt: str) -> str:
+        """Nobody asks it."""
         raise NotImplementedError
 
 
@@ -105,7 +109,7 @@ def estimate(
     """
     delivery = Delivery(prices=prices, seed=seed)
     template, n_questions = qa_generate_prompt_tmpl, num_questions_per_chunk
-    task = make_task(nodes, llm or _Unasked(), template, n_questions, delivery, quality or QuestionQuality(), plugins)
+    task = make_task(nodes, llm or UnaskedLLM(), template, n_questions, delivery, quality or QuestionQuality(), plugins)
     path = None if journal is None else Path(journal).expanduser()
     with Journal(path if path is not None and path.exists() else None) as kept:
         open_asks = [ask for chunk in task.chunks if (ask := task.ask(chunk, Kept(), 0)).key not in kept]
@@ -117,6 +121,16 @@ def _expected_answer(task: Task) -> float:
     return _TOKENS_PER_ANSWER + _TOKENS_PER_QUESTION * task.n_questions
 
 
+def _judge_asks(task: Task, asks: list[QuestionAsk]) -> list[JudgeAsk]:
+    """What the judge will be asked, with questions of the usual length."""
+    if task.judge is None:
+        return []
+    questions = ("How many words does a question of the usual length have in the end?",) * task.n_questions
+    return [
+        JudgeAsk(chunk=ask.chunk, text=ask.text, questions=questions, max_tokens=None, seed=0, llm="") for ask in asks
+    ]
+
+
 def _summed(
     task: Task,
     asks: list[QuestionAsk],
@@ -126,14 +140,24 @@ def _summed(
     *,
     batch: bool,
 ) -> SpendEstimate:
+    judged = _judge_asks(task, asks)
     prompts = [ask.request(Rung.SCHEMA).prompt for ask in asks]
-    n_prompt, n_answer = sum(map(expected_prompt_tokens, prompts)), round(per_answer * len(asks))
-    most = (sum(map(most_prompt_tokens, prompts)), task.max_answer_tokens(task.llm) * len(asks))
+    verdicts = [ask.request(Rung.SCHEMA).prompt for ask in judged]
+    n_prompt = sum(map(expected_prompt_tokens, prompts + verdicts))
+    n_answer = round(per_answer * len(asks)) + len(judged) * (
+        _TOKENS_PER_ANSWER + _TOKENS_PER_VERDICT * task.n_questions
+    )
+    rounds = task.quality.top_ups + 1
+    most = (
+        sum(map(most_prompt_tokens, prompts)) * rounds + sum(map(most_prompt_tokens, verdicts)),
+        task.max_answer_tokens(task.llm) * (len(asks) * rounds + len(judged)),
+    )
     prices = task.delivery.prices
-    by_limit = ((requests_per_minute, len(asks)), (tokens_per_minute, n_prompt + n_answer))
+    n_requests = len(asks) + len(judged)
+    by_limit = ((requests_per_minute, n_requests), (tokens_per_minute, n_prompt + n_answer))
     return SpendEstimate(
         chunks=len(task.corpus),
-        requests=len(asks),
+        requests=n_requests,
         from_journal=len(task.ids_by_text) - len(asks),
         prompt_tokens=n_prompt,
         completion_tokens=n_answer,

@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -172,10 +173,9 @@ class Journal:
         assert self._file is not None
         size = os.fstat(self._file.fileno()).st_size
         for number, line in enumerate(lines):
-            record = self._record(line, number)
-            if record is None:
-                break
-            self._index(record, self._end)
+            if not line.endswith(b"\n") and (number or _line(_HEADER).startswith(line)):
+                break  # a crash cut it
+            self._index(self._record(line, number), self._end)
             self._end += len(line)
         if self._end < size:
             logger.warning("cut off a torn last line of %d bytes in %s", size - self._end, self.path)
@@ -183,20 +183,20 @@ class Journal:
         if self._end == 0:
             self._write([_line(_HEADER)])
 
-    def _record(self, line: bytes, number: int) -> dict[str, Any] | None:
-        """A line's record; None for one that a crash cut."""
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        """A line's record; empty for one that is damaged, whose answer is then asked for again."""
         record: object = None
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
-        is_whole = line.endswith(b"\n")
-        if isinstance(record, dict) and is_whole and (number or record == _HEADER):
+        if number == 0 and record != _HEADER:
+            raise GenerationError(
+                f"{str(self.path)!r} is no journal of embedtune, or of another version: it starts {line[:60]!r}. It is "
+                "left as it is; give a new file."
+            )
+        if isinstance(record, dict) and _is_sound(record):
             return record
-        if not is_whole and (number or _line(_HEADER).startswith(line)):
-            return None
-        raise GenerationError(
-            f"{str(self.path)!r} is no journal of embedtune: line {number + 1} is {line[:60]!r}. It is left as it is; "
-            "give a new file."
-        )
+        logger.warning("line %d of the journal %s is damaged, and left out: %r", number + 1, self.path, line[:60])
+        return {}
 
     def _index(self, record: Mapping[str, Any], place: int) -> None:
         if "tag" in record:
@@ -213,6 +213,19 @@ class Journal:
             if file is not None:
                 file.close()
         self._file = self._reader = None
+
+
+def _is_sound(record: dict[str, Any]) -> bool:
+    """Whether a line holds what its kind holds; somebody may have edited it."""
+    if "key" not in record:
+        return isinstance(record.get("tag", ""), str) and isinstance(record.get("keys", []), list)
+    counts = [record.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]
+    return (
+        isinstance(record["key"], str)
+        and re.fullmatch("[0-9a-f]{32}", record["key"]) is not None
+        and isinstance(record.get("text"), str)
+        and all(isinstance(count, int) and count >= 0 for count in counts)
+    )
 
 
 def answer_record(key: str, answer: LLMAnswer, stage: str) -> dict[str, Any]:

@@ -25,6 +25,9 @@ A = TypeVar("A", bound=Ask)
 _LONGEST_PAUSE = 300.0
 """A server that asks for more is not worth waiting for with a program open."""
 
+_LONGEST_REQUEST = 900.0
+"""Seconds for one request as a whole: a client's timeout begins again with each byte that drips in."""
+
 _UNANSWERED_IN_A_ROW = 3
 """So many requests given up, with no answer to any other between: the server is down, and the rest would fail alike."""
 
@@ -69,6 +72,7 @@ class LiveRun(Generic[A]):
     stop_reason: GenerationError | None = None
     _n_answers: int = 0
     _n_given_up: int = 0
+    _last_failure: str = ""
     _asks: Iterator[A] = field(default_factory=lambda: iter(()))
 
     async def run(self, asks: Iterable[A]) -> None:
@@ -101,7 +105,7 @@ class LiveRun(Generic[A]):
         """
         for ask in self._asks:
             if (answer := self.journal.answer(ask.key)) is not None:
-                self.budget.stage(self.stage).from_journal += 1
+                self.budget.count_journaled(self.stage, answer)
                 self._took(ask, answer)
                 await asyncio.sleep(0)
             elif self.stop_reason is None:
@@ -135,14 +139,21 @@ class LiveRun(Generic[A]):
                 if self._stepped_down(error, rung):
                     continue
                 n_failures += 1
+                self._last_failure = str(error)
                 if not await self._try_again(error, n_failures):
                     self._give_up(ask, error, n_failures, n_answers_before)
                     return
-            except GenerationError as error:  # the budget
-                self._stop(error)
+            except BudgetExceededError as error:
+                self._stop(self._told_with_last_failure(error))
             else:
                 await self._arrived(ask, answer)
                 return
+
+    def _told_with_last_failure(self, error: BudgetExceededError) -> BudgetExceededError:
+        """What eats the money may be requests that break off; then their reason is what a user must know."""
+        if not self._last_failure:
+            return error
+        return BudgetExceededError(f"{error} The last request that failed: {self._last_failure}")
 
     async def _arrived(self, ask: A, answer: LLMAnswer) -> None:
         self._n_answers += 1
@@ -181,10 +192,10 @@ class LiveRun(Generic[A]):
     async def _answer(self, request: LLMRequest) -> LLMAnswer:
         try:
             if isinstance(self.llm, AsyncLLM):
-                return _checked(await self.llm.acomplete(request))
+                return _checked(await asyncio.wait_for(self.llm.acomplete(request), _LONGEST_REQUEST))
             loop = asyncio.get_running_loop()
             return _checked(await loop.run_in_executor(self._threads, _chat, self.llm, request.prompt))
-        except BudgetExceededError:
+        except (BudgetExceededError, LLMRequestError):
             raise
         except Exception as error:  # a user's LLM may raise anything
             raise _as_request_error(error) from error
@@ -202,7 +213,7 @@ class LiveRun(Generic[A]):
 
     async def _try_again(self, error: LLMRequestError, n_failures: int) -> bool:
         kind = failure_kind(error)
-        if kind == "stop":
+        if kind == "stop" and not (error.status == 422 and self._n_answers):  # then it is about this one text
             self._stop(error)
         if kind != "heals" or n_failures > self.delivery.retries:
             return False
@@ -273,8 +284,6 @@ def _may_be_charged(error: BaseException) -> bool:
 
 
 def _as_request_error(error: Exception) -> LLMRequestError:
-    if isinstance(error, LLMRequestError):
-        return error
     if isinstance(error, GenerationError):  # its author has decided
         return LLMRequestError(str(error), heals=False)
     return llm_request_error(error, f"{type(error).__name__}: {error}")

@@ -75,6 +75,10 @@ class QuestionQuality:
         object.__setattr__(self, "styles", MappingProxyType(_shares(self.styles)))
         for name, least in (("min_bytes", 1), ("max_characters", 8), ("top_ups", 0), ("max_answer_tokens", 16)):
             check_whole(f"QuestionQuality.{name}", getattr(self, name), least)
+        if self.language is not None and not (isinstance(self.language, str) and self.language.strip()):
+            raise GenerationError(f'QuestionQuality.language must be a name such as "English"; got {self.language!r}.')
+        if self.temperature is not None and not (_is_number(self.temperature) and self.temperature >= 0):
+            raise GenerationError(f"QuestionQuality.temperature must be at least 0; got {self.temperature!r}.")
         if self.max_chunks is not None:
             check_whole("QuestionQuality.max_chunks", self.max_chunks, 1)
         for name in ("max_copied", "near_duplicates"):

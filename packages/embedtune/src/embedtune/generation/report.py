@@ -18,7 +18,7 @@ class StageSpend(BaseModel):
     answers: int = 0
     """Answers that arrived in this run."""
     from_journal: int = 0
-    """Answers taken from the journal, for nothing."""
+    """Answers taken from the journal: paid for by an earlier run."""
     cut: int = 0
     """Answers that ended at the limit of tokens."""
     refused: int = 0
@@ -26,17 +26,21 @@ class StageSpend(BaseModel):
     unread: int = 0
     """Answers that could not be made sense of, by a judge: its questions are kept."""
     prompt_tokens: int = 0
-    """Tokens read in this run."""
+    """Tokens read, for the answers of the journal too."""
     completion_tokens: int = 0
-    """Tokens written in this run, reasoning included."""
+    """Tokens written, reasoning included, in the answers of the journal too."""
     tokens_estimated: bool = False
     """Whether the LLM did not tell its tokens, and these are upper bounds by the length of the texts."""
     cost: float | None = None
-    """Of this run, in the currency of the prices; None without prices."""
+    """In the currency of the prices, that of the journal's answers included; None without prices."""
 
     def count(self, prompt_tokens: int, completion_tokens: int, cost: float | None) -> None:
-        """Add an answer."""
+        """Add an answer of this run."""
         self.answers += 1
+        self.count_tokens(prompt_tokens, completion_tokens, cost)
+
+    def count_tokens(self, prompt_tokens: int, completion_tokens: int, cost: float | None) -> None:
+        """Add the tokens of an answer, of this run or of the journal."""
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
         if cost is not None:
@@ -81,7 +85,7 @@ class GenerationReport(BaseModel):
     stages: Mapping[str, StageSpend] = Field(default_factory=dict)
     """Requests, tokens and cost by stage."""
     cost: float | None = None
-    """Of this run; None without prices."""
+    """Of all stages, the journal's answers included; None without prices."""
     seconds: float = 0.0
     """Wall time of this run."""
     stopped: str | None = None
@@ -101,6 +105,8 @@ class GenerationReport(BaseModel):
             chunk, reason = next(iter(self.failures.items()))
             lines.append(f"no question on {len(self.failures)} chunks, the first {chunk!r}: {reason}")
         lines += [f"{name}: {spend}" for name, spend in self.stages.items()]
+        if self.filtered_by:
+            lines.append(f"a round trip with {len(self.filtered_by)} model(s) chose among the questions")
         if self.overlap is not None:
             lines.append(f"words shared with the chunk: {self.overlap:.0%} in the median")
         return "\n".join([*lines, f"{self.seconds:.1f} s"])

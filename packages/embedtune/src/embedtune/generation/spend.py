@@ -71,6 +71,14 @@ class Budget:
         """The figures of one stage."""
         return self.stages.setdefault(name, StageSpend())
 
+    def count_journaled(self, stage: str, answer: LLMAnswer) -> None:
+        """Count an answer that an earlier run has paid for: the job's, and not this run's."""
+        spend = self.stage(stage)
+        spend.from_journal += 1
+        prompt, completion = answer.prompt_tokens or 0, answer.completion_tokens or 0
+        spend.tokens_estimated |= answer.prompt_tokens is None
+        spend.count_tokens(prompt, completion, self._priced(prompt, completion, batch=False))
+
     @property
     def cost(self) -> float | None:
         """What the answers of this run cost; None without prices."""

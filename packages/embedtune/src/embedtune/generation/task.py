@@ -1,5 +1,6 @@
 """One job of writing questions: what is asked about, of whom, and how; checked before anything is paid for."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -157,7 +158,11 @@ def _writable_corpus(
     nodes: Iterable[object], plugins: "PluginManager | None"
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     corpus, metadata = corpus_of(nodes, plugins)
-    checked_texts("corpus", corpus)  # what the data set would refuse at the end is refused before it is paid for
+    # What could not be saved at the end is refused before it is paid for.
+    checked_texts("corpus", corpus)
+    checked_texts(
+        "metadata", {chunk: json.dumps(found, ensure_ascii=False, default=str) for chunk, found in metadata.items()}
+    )
     writable = {chunk: text for chunk, text in corpus.items() if text.strip()}
     if not writable:
         raise DatasetError(f"There is no chunk with text to write questions on ({len(corpus)} chunks given).")

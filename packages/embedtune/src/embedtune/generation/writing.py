@@ -61,6 +61,7 @@ class _Writer:
         self.budget.count_earlier(journal.n_answers, journal.prompt_tokens, journal.completion_tokens)
         self.harvest = Harvest(task.quality, self.budget.stage("questions"))
         self.failures: dict[str, str] = {}
+        self.first_unjudged = ""
         self.gates: dict[int, Gate] = {}
 
     def write(self) -> QADataset:
@@ -120,6 +121,11 @@ class _Writer:
         judged = [chunk for chunk in self.task.chunks if self.harvest.by_chunk.get(chunk)]
         asks = (self._judge_ask(judge, chunk) for chunk in judged)
         self._run(judge, asks, len(judged), "judge", "judging questions", self._take_judgement, self._not_judged)
+        if unread := self.budget.stage("judge").unread:
+            logger.warning(
+                "the questions on %d of %d chunks are kept unjudged; the first reason: %s",
+                *(unread, len(judged), self.first_unjudged),
+            )
 
     def _judge_ask(self, judge: BaseLLM, chunk: str) -> JudgeAsk:
         kept = self.harvest.by_chunk[chunk]
@@ -141,7 +147,7 @@ class _Writer:
         self.harvest.drop(ask.chunk, refused, "not answered by the chunk (judge)")
 
     def _not_judged(self, ask: JudgeAsk, reason: str) -> None:
-        logger.info("the questions on chunk %r are not judged: %s", ask.chunk, reason)
+        self.first_unjudged = self.first_unjudged or reason
         self.budget.stage("judge").unread += 1
 
     def _run(
