@@ -1,11 +1,16 @@
 """LangChain's documents as chunks."""
 
+import datetime
+import json
 import uuid
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from embedtune import PluginManager, QADataset, TextChunk
+from embedtune import DatasetError, PluginManager, QADataset, TextChunk
 from embedtune.chunks import is_random_id
 from embedtune.testing import TextChunkContract
 from langchain_embedtune import text_chunk_of_document
@@ -76,3 +81,42 @@ def test_documents_go_straight_into_a_data_set() -> None:
 
 def test_the_class_itself_is_not_claimed() -> None:
     assert PluginManager().claim("embedtune_as_text_chunk", Document, metadata_mode="none") is None
+
+
+def test_metadata_that_json_does_not_know_are_kept_and_saved_as_text(tmp_path: Path) -> None:
+    day = datetime.date(2026, 1, 31)
+    document = Document("A text.", id="d1", metadata={"day": day, "n": np.float32(0.5), "tags": {"nested": [day]}})
+    dataset = QADataset.from_responses([document], {"q": "What?"}, {"q": ["d1"]})
+    assert dataset.metadata["d1"] == document.metadata
+    for name in ("set.json", "set.csv", "set"):
+        dataset.save(tmp_path / name)
+        saved = QADataset.load(tmp_path / name).metadata["d1"]
+        assert saved == {"day": "2026-01-31", "n": "0.5", "tags": {"nested": ["2026-01-31"]}}, name
+
+
+def _circle() -> dict[str, Any]:
+    circle: dict[str, Any] = {}
+    circle["itself"] = circle
+    return circle
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"page": {(1, 2): "a pair"}}, "'page' of the document 'A text.' cannot be saved: TypeError: keys must be str"),
+        ({(1, 2): "a pair"}, r"\(1, 2\) of the document 'A text.' cannot be saved: TypeError: keys must be str"),
+        ({"loop": _circle()}, "'loop' of the document 'A text.' cannot be saved: ValueError: Circular reference"),
+    ],
+)
+def test_metadata_that_could_never_be_saved_are_refused_at_once(metadata: dict[Any, Any], reason: str) -> None:
+    """Not after an LLM has been paid for questions on them."""
+    with pytest.raises(DatasetError, match=reason):
+        TextChunk.from_langchain_node(Document("A text.", metadata=metadata))
+    with pytest.raises(TypeError if "keys" in reason else ValueError):
+        json.dumps(metadata, default=str)
+
+
+def test_trap_6_metadata_stay_out_of_the_text() -> None:
+    """What LangChain's stores embed is page_content; training and evaluation read the same."""
+    chunk = text_chunk_of_document(Document("A text.", metadata={"file_path": "/home/me/a.md", "title": "T"}))
+    assert chunk.text == "A text."

@@ -57,6 +57,7 @@ def options(server: ScriptedServer) -> dict[str, Any]:
     return {"llm": AsyncChat(base_url=server.base_url), "llm_options": {"retries": 0, "progress": False}}
 
 
+@pytest.mark.slow
 def test_documents_become_tuned_embeddings_and_held_out_questions(
     documents: list[Document], prompted: Path, tmp_path: Path, asked: ScriptedServer
 ) -> None:
@@ -74,6 +75,7 @@ def test_documents_become_tuned_embeddings_and_held_out_questions(
     assert len(held_out) >= 10
 
 
+@pytest.mark.slow
 def test_trap_2_the_same_call_asks_again_only_what_failed(
     documents: list[Document], prompted: Path, tmp_path: Path, asked: ScriptedServer
 ) -> None:
@@ -89,6 +91,7 @@ def test_trap_2_the_same_call_asks_again_only_what_failed(
     assert again.record.seen == first.record.seen
 
 
+@pytest.mark.slow
 def test_trap_1_held_out_questions_share_nothing_with_those_that_train(
     documents: list[Document], prompted: Path, tmp_path: Path, asked: ScriptedServer
 ) -> None:
@@ -108,6 +111,7 @@ def flat(given: dict[str, Any]) -> dict[str, Any]:
     return {"llm": given["llm"], **given["llm_options"]}
 
 
+@pytest.mark.slow
 def test_nothing_is_held_out_if_told(
     documents: list[Document], prompted: Path, tmp_path: Path, asked: ScriptedServer
 ) -> None:
@@ -115,6 +119,7 @@ def test_nothing_is_held_out_if_told(
     assert {path.name for path in tmp_path.iterdir()} == {"m", "m.answers.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_data_set_trains_as_it_is(secret: QADataset, prompted: Path, tmp_path: Path) -> None:
     split = secret.split(val=0.2, test=0.2, seed=1)
     tuned = finetune(split.train, prompted, path=tmp_path / "m", valset=split.val, epochs=4, **QUICK)
@@ -125,6 +130,7 @@ def test_a_data_set_trains_as_it_is(secret: QADataset, prompted: Path, tmp_path:
     assert evaluate(tuned, split.test).n_seen == 0
 
 
+@pytest.mark.slow
 def test_trap_17_questions_of_one_chunk_do_not_push_their_own_chunk_away(
     secret: QADataset, prompted: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +140,7 @@ def test_trap_17_questions_of_one_chunk_do_not_push_their_own_chunk_away(
     assert evaluate(tuned, split.train, top_k=1).hit_rate > 0.9
 
 
+@pytest.mark.slow
 def test_trap_18_fewer_questions_than_a_batch_still_train(secret: QADataset, prompted: Path, tmp_path: Path) -> None:
     split = secret.split(val=0.2, test=0)
     tuned = finetune(split.train, prompted, path=tmp_path / "m", valset=split.val, epochs=2, batch_size=4096, **QUICK)
@@ -142,6 +149,7 @@ def test_trap_18_fewer_questions_than_a_batch_still_train(secret: QADataset, pro
     assert tuned.fingerprint != EmbedtuneEmbeddings(model=prompted).fingerprint
 
 
+@pytest.mark.slow
 def test_the_base_stays_as_it_is(secret: QADataset, prompted: Path, tmp_path: Path) -> None:
     """Also a loaded one that is in use: it is trained on a copy."""
     model = SentenceTransformer(str(prompted), device="cpu")

@@ -17,6 +17,7 @@ from embedtune import EmbeddingError, GenerationError, PluginManager, QADataset,
 from embedtune.protocols import LLMAnswer, LLMRequest
 from embedtune.testing import EmbedderContract, HashEmbedder, LLMContract, tiny_dataset
 from fault_server import Faults, fault_server
+from framework_models import AsyncChat
 from langchain_embedtune import LangChainEmbedder, LangChainLLM
 from servers import Reply, Request, chat_answer, scripted_server
 
@@ -176,6 +177,32 @@ def test_trap_9_a_chunk_that_fails_takes_no_other_chunks_questions() -> None:
         "This is number 0.": "What is number 0?",
         "This is number 2.": "What is number 2?",
     }
+
+
+def test_trap_10_no_answer_is_lost_on_one_failure_and_requests_at_once_are_bounded() -> None:
+    """Plain ``batch`` loses all that is paid for, ``abatch`` asks for everything at once."""
+    chunks = [TextChunk.from_chunk(f"A text on chunk-number-{number}, with some words.") for number in range(24)]
+    with fault_server(Faults(latency=0.1)) as server:
+        dataset = QADataset.from_llm(
+            [*chunks, TextChunk.from_chunk("A text that the server has no number for.")],
+            AsyncChat(base_url=server.url),
+            concurrency=4,
+            retries=0,
+            progress=False,
+        )
+        assert 2 <= max(entry.n_open for entry in server.log) <= 4
+    assert {chunk for found in dataset.relevant_docs.values() for chunk in found} >= {chunk.id for chunk in chunks}
+
+
+def test_trap_12_an_answer_in_prose_is_read_since_no_structured_output_is_asked_for() -> None:
+    """``with_structured_output`` gives None for it, without an error."""
+    prose = "Sure! Here are two questions:\n\n1. What is number zero?\n2. Who counts number zero?"
+    with scripted_server(lambda _: Reply(chat_answer(prose))) as server:
+        dataset = QADataset.from_llm(
+            [TextChunk.from_chunk("This is number zero.")], HttpChat(base_url=server.base_url), progress=False
+        )
+        assert not {"response_format", "tools", "tool_choice"} & server.requests[0].body.keys()
+    assert set(dataset.queries.values()) == {"What is number zero?", "Who counts number zero?"}
 
 
 def test_trap_16_both_work_inside_a_running_event_loop() -> None:
