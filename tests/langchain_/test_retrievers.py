@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,6 +238,15 @@ def test_trap_6_the_text_judged_is_the_text_embedded(caplog: pytest.LogCaptureFi
     assert not caplog.records
     chunk = TextChunk.from_langchain_node(Document("Bare.", metadata={"source": "/home/me/a.md"}))
     assert chunk.text == "Bare."
+
+
+def test_trap_1_what_the_stores_model_was_tuned_on_is_marked_also_within_another_retriever(tuned: Path) -> None:
+    embeddings = EmbedtuneEmbeddings(model=tuned, device="cpu")
+    store = store_of(tiny_dataset(8), embeddings)
+    ensemble = EnsembleRetriever(retrievers=[store.as_retriever()], weights=[1.0])
+    for thing in (store, store.as_retriever(), ensemble):
+        assert evaluate(thing, tiny_dataset(8)).n_seen == 16
+    assert evaluate(store_of(tiny_dataset(8)), tiny_dataset(8)).n_seen == 0
 
 
 def test_strangers_are_not_claimed() -> None:

@@ -101,6 +101,11 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
         """What the model folder says of its tuning; None if it is not one of ours."""
         return record_of(self._referred)
 
+    @property
+    def record_folder(self) -> Path | None:
+        """Where the record stands, if there is one: the model's folder."""
+        return self._referred.record_folder
+
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed chunks, with the model's document prompt if it has one.
 

@@ -1,7 +1,8 @@
 """LangChain's retrievers and vector stores as an `embedtune.Retriever`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from embedtune import EvaluationError, Retrieved
@@ -21,8 +22,17 @@ class _DocumentSearch:
 
     embedded_hint = "LangChain's stores embed page_content alone: make the data set of the documents that were added."
 
-    def __init__(self) -> None:
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
         self._is_async_only = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self._thing).__name__})"
+
+    @property
+    def record_folder(self) -> Path | None:
+        """Where ``embedtune.json`` may say what the model of the store has seen."""
+        return next(_record_folders(self._thing), None)
 
     def _found(
         self, ask: "Callable[[], Sequence[Document]]", ask_async: "Callable[[], Awaitable[Sequence[Document]]]"
@@ -48,11 +58,8 @@ class LangChainRetriever(_DocumentSearch):
     """
 
     def __init__(self, retriever: "BaseRetriever | object") -> None:
-        super().__init__()
+        super().__init__(retriever)
         self._retriever = cast("BaseRetriever", retriever)
-
-    def __repr__(self) -> str:
-        return f"LangChainRetriever({type(self._retriever).__name__})"
 
     def retrieve(self, query: str, k: int) -> list[Retrieved]:
         """By ``invoke``, or ``ainvoke`` where the retriever is asynchronous only."""
@@ -68,11 +75,8 @@ class LangChainStoreSearch(_DocumentSearch):
     """
 
     def __init__(self, store: "VectorStore | object") -> None:
-        super().__init__()
+        super().__init__(store)
         self._store = cast("VectorStore", store)
-
-    def __repr__(self) -> str:
-        return f"LangChainStoreSearch({type(self._store).__name__})"
 
     def retrieve(self, query: str, k: int) -> list[Retrieved]:
         """By ``similarity_search``, or ``asimilarity_search`` where the store is asynchronous only."""
@@ -91,6 +95,17 @@ def _with_depth(retriever: "BaseRetriever", k: int) -> "BaseRetriever":
     else:
         return retriever
     return retriever.model_copy(update=update)
+
+
+def _record_folders(thing: object, most_deep: int = 4) -> Iterator[Path]:
+    """Of the models behind a store, or behind a retriever and those within it."""
+    folder = getattr(getattr(thing, "embeddings", None), "record_folder", None)
+    if isinstance(folder, Path):
+        yield folder
+    inner = [getattr(thing, name, None) for name in ("vectorstore", "base_retriever", "retriever")]
+    for within in [*inner, *(getattr(thing, "retrievers", None) or ())]:
+        if within is not None and most_deep:
+            yield from _record_folders(within, most_deep - 1)
 
 
 def _retrieved(documents: object) -> list[Retrieved]:
