@@ -136,7 +136,7 @@ def test_trap_17_questions_of_one_chunk_do_not_push_their_own_chunk_away(
 ) -> None:
     """One batch holds all three questions of each chunk."""
     split = secret.split(val=0.2, test=0)
-    tuned = finetune(split.train, prompted, path=tmp_path / "m", valset=split.val, epochs=12, batch_size=256, **QUICK)
+    tuned = finetune(split.train, prompted, path=tmp_path / "m", valset=split.val, epochs=6, batch_size=256, **QUICK)
     assert evaluate(tuned, split.train, top_k=1).hit_rate > 0.9
 
 
