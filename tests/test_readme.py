@@ -33,9 +33,7 @@ def test_every_block_is_of_a_kind_that_is_run_here() -> None:
 def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One namespace, as a reader would paste them; only the hub's name becomes a folder, since no test downloads."""
     from langchain_core.documents import Document
-    from langchain_core.embeddings import DeterministicFakeEmbedding
     from langchain_core.language_models import FakeListChatModel
-    from llama_index.core.embeddings import MockEmbedding
     from llama_index.core.llms import CompletionResponse, MockLLM
     from llama_index.core.schema import TextNode
 
@@ -53,10 +51,8 @@ def test_python_blocks_run_in_their_order(minilm: Path, tmp_path: Path, monkeypa
         "llm": CannedLLM(answers),
         "nodes": [TextNode(text=text) for text in texts],
         "llama_index_llm": AnsweringLLM(),
-        "embed_model": MockEmbedding(embed_dim=8),
-        "documents": [Document(page_content=text) for text in texts],
+        "documents": [Document(page_content=text, metadata={"source": f"{i}.md"}) for i, text in enumerate(texts)],
         "chat_model": FakeListChatModel(responses=answers),
-        "embeddings": DeterministicFakeEmbedding(size=8),
     }
     for code in blocks("python"):
         exec(compile(code.replace(HUB_NAME, str(minilm)), "README.md", "exec"), namespace)
