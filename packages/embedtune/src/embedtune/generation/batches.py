@@ -2,55 +2,38 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from embedtune.errors import BatchPendingError, BudgetExceededError, GenerationError, LLMRequestError
-from embedtune.generation.journal import Journal, answer_record
+from embedtune.generation.journal import answer_record
 from embedtune.generation.live import MOST_TOKENS, is_shape_refused
-from embedtune.generation.options import Delivery
-from embedtune.generation.prompting import Ask, Rung, key_of
-from embedtune.generation.spend import Budget, Reservation
+from embedtune.generation.prompting import Rung, key_of
+from embedtune.generation.spend import Reservation
+from embedtune.generation.stage import A, StageRun
 from embedtune.llm_failures import failure_kind
 from embedtune.protocols import BaseLLM, BatchLLM, BatchState, LLMAnswer, LLMRequest
 
 __all__ = ["BatchRun"]
 
 logger = logging.getLogger(__name__)
-A = TypeVar("A", bound=Ask)
 
 _FIRST_POLL, _LONGEST_POLL = 1.0, 60.0
 _RECORDS_A_WRITE = 500
 
 
-@dataclass
-class BatchRun(Generic[A]):
-    """One stage of requests to one LLM, in batches.
+@dataclass(kw_only=True)
+class BatchRun(StageRun[A]):
+    """A stage that asks in batches.
 
     Each batch is written down under a tag before it is submitted, so that a crash at any moment neither loses a
     batch nor pays for one twice: the server is asked for the tag.
-
-    Args:
-        llm: Has ``submit_batch`` and its fellows.
-        delivery: Whether to wait, and how often what failed is submitted again.
-        budget: Counts what is spent.
-        journal: Knows the batches, answers before, and keeps new answers.
-        stage: Name of the stage in the report.
-        take: Called with each answer.
-        fail: Called with each ask that gets no answer, and its reason.
-        step: Called after each ask, for a progress bar.
     """
 
     llm: BatchLLM
-    delivery: Delivery
-    budget: Budget
-    journal: Journal
-    stage: str
-    take: Callable[[A, LLMAnswer], None]
-    fail: Callable[[A, str], None]
-    step: Callable[[], None]
+    """Has ``submit_batch`` and its fellows."""
     _open: dict[str, A] = field(default_factory=dict)
     _tries: dict[str, int] = field(default_factory=dict)
     _held: dict[str, Reservation] = field(default_factory=dict)

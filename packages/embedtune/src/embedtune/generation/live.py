@@ -2,25 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from embedtune.errors import BudgetExceededError, GenerationError, LLMRequestError
-from embedtune.generation.journal import Journal
-from embedtune.generation.options import Delivery
 from embedtune.generation.pacing import Gate, backoff
-from embedtune.generation.prompting import Ask, Rung
-from embedtune.generation.spend import Budget, Reservation, expected_prompt_tokens
+from embedtune.generation.prompting import Rung
+from embedtune.generation.spend import Reservation, expected_prompt_tokens
+from embedtune.generation.stage import A, StageRun
 from embedtune.llm_failures import failure_kind, llm_request_error
 from embedtune.protocols import AsyncLLM, BaseLLM, LLMAnswer, LLMRequest
 
 __all__ = ["MOST_TOKENS", "LiveRun", "is_shape_refused"]
 
 logger = logging.getLogger(__name__)
-A = TypeVar("A", bound=Ask)
 
 _LONGEST_PAUSE = 300.0
 """A server that asks for more is not worth waiting for with a program open."""
@@ -44,31 +41,14 @@ _KNOWN_RUNGS: "WeakKeyDictionary[BaseLLM, Rung]" = WeakKeyDictionary()
 """What was learnt of a server in this process."""
 
 
-@dataclass
-class LiveRun(Generic[A]):
-    """One stage of requests to one LLM.
-
-    Args:
-        llm: Asked by ``acomplete`` where it has it, else by ``chat_completion`` on threads.
-        delivery: Concurrency, limits and retries.
-        gate: Keeps the limits per minute.
-        budget: Counts what is spent.
-        journal: Answers before, and keeps new ones.
-        stage: Name of the stage in the report.
-        take: Called in the event loop with each answer, as it comes.
-        fail: Called with each ask that gets no answer, and its reason.
-        step: Called after each ask, for a progress bar.
-    """
+@dataclass(kw_only=True)
+class LiveRun(StageRun[A]):
+    """A stage that asks for one answer at a time, many at once."""
 
     llm: BaseLLM
-    delivery: Delivery
+    """Asked by ``acomplete`` where it has it, else by ``chat_completion`` on threads."""
     gate: Gate
-    budget: Budget
-    journal: Journal
-    stage: str
-    take: Callable[[A, LLMAnswer], None]
-    fail: Callable[[A, str], None]
-    step: Callable[[], None]
+    """Keeps the limits per minute."""
     stop_reason: GenerationError | None = None
     _n_answers: int = 0
     _n_given_up: int = 0

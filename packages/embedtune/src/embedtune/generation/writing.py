@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
@@ -19,9 +19,10 @@ from embedtune.generation.judging import JudgeAsk, read_judgement
 from embedtune.generation.live import LiveRun
 from embedtune.generation.options import Delivery, QuestionQuality
 from embedtune.generation.pacing import Gate
-from embedtune.generation.prompting import Ask, QuestionAsk
+from embedtune.generation.prompting import QuestionAsk
 from embedtune.generation.report import GenerationReport
 from embedtune.generation.spend import Budget
+from embedtune.generation.stage import A
 from embedtune.generation.task import Task, make_task
 from embedtune.protocols import BaseLLM, BatchLLM, LLMAnswer
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["write_questions"]
 
 logger = logging.getLogger(__name__)
-A = TypeVar("A", bound=Ask)
 
 
 def write_questions(
@@ -168,10 +168,12 @@ class _Writer:
                 if self.budget.cost is not None:
                     bar.set_postfix_str(f"cost {self.budget.cost:.4f}", refresh=False)
 
+            shared: dict[str, Any] = {"delivery": delivery, "budget": self.budget, "journal": self.journal}
+            shared |= {"stage": stage, "take": take, "fail": fail, "step": step}
             if isinstance(llm, BatchLLM) and (delivery.batch or self.journal.open_batches(llm.fingerprint)):
-                BatchRun(llm, delivery, self.budget, self.journal, stage, take, fail, step).run(asks)
+                BatchRun[A](llm=llm, **shared).run(asks)
             else:
-                run = LiveRun(llm, delivery, self._gate(llm), self.budget, self.journal, stage, take, fail, step)
+                run = LiveRun[A](llm=llm, gate=self._gate(llm), **shared)
                 run_anywhere(lambda: run.run(asks))
 
     def _gate(self, llm: BaseLLM) -> Gate:
