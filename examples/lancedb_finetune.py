@@ -7,8 +7,9 @@ It follows LanceDB's own example: an LLM writes questions on each chunk, once fo
 validation, an open model is tuned, and three models are asked the validation questions. The data sets and
 the tuned model are left in the working folder; a second run uses the questions that are there.
 
-Two environment variables change what it works on: EMBEDTUNE_BASE_MODEL (a hub name or a folder) and
-EMBEDTUNE_CHUNK_LIMIT (the first so many chunks only).
+Environment variables change what it works on: EMBEDTUNE_BASE_MODEL (a hub name or a folder),
+EMBEDTUNE_CHUNK_LIMIT (the first so many chunks only), and EMBEDTUNE_ANSWER_TOKENS (an upper bound for a small
+model that runs on; one that reasons needs room).
 
 Needs: pip install "embedtune[lancedb,llama-index,openai]" pandas
 """
@@ -27,6 +28,7 @@ from embedtune_openai import Openai
 
 BASE_MODEL = os.environ.get("EMBEDTUNE_BASE_MODEL", "BAAI/bge-small-en-v1.5")
 CHUNK_LIMIT = int(os.environ.get("EMBEDTUNE_CHUNK_LIMIT", "0")) or None
+ANSWER_TOKENS = int(os.environ.get("EMBEDTUNE_ANSWER_TOKENS", "0")) or None
 TUNED_MODEL = "tuned_model"
 TOP_K = 5
 
@@ -38,10 +40,13 @@ def read_chunks(folder):
 
 
 def questions(path, chunks, llm, per_chunk):
-    """The questions in a Lance folder; where there is none yet, the LLM writes them."""
+    """The questions in a Lance folder; where there is none yet, the LLM writes them.
+
+    Its answers are kept in a journal: a run that is interrupted pays for none of them twice.
+    """
     if Path(path).exists():
         return QADataset.load(path)
-    dataset = QADataset.from_llm(chunks, llm, num_questions_per_chunk=per_chunk)
+    dataset = QADataset.from_llm(chunks, llm, num_questions_per_chunk=per_chunk, journal=f"{path}.journal.jsonl")
     dataset.save(path)
     return dataset
 
@@ -54,7 +59,7 @@ def hit_rate(function, valset):
 
 def main():
     chunks = read_chunks(sys.argv[1] if len(sys.argv) > 1 else "data")
-    llm = Openai()
+    llm = Openai(max_tokens=ANSWER_TOKENS)
     trainset = questions("trainset", chunks, llm, per_chunk=2)
     valset = questions("valset", chunks, llm, per_chunk=4)
     print(f"{len(trainset)} questions to train on, {len(valset)} to validate on, {len(chunks)} chunks")

