@@ -97,7 +97,11 @@ def test_the_commands_write_questions_and_show_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["ruff format", "ruff check", pytest.param("mypy", marks=pytest.mark.slow), 'python -m pytest -m "not slow"'],
+    [
+        *("ruff format", "ruff check"),
+        pytest.param("mypy", marks=pytest.mark.slow),
+        pytest.param('python -m pytest -m "not slow"', marks=pytest.mark.slow),
+    ],
     ids=lambda command: command,
 )
 def test_the_command_to_develop_works(command: str) -> None:

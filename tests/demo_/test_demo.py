@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from embedtune import (
     DatasetError,
     ModelFolderError,
     ModelNotFoundError,
+    QADataset,
     evaluate,
     leaks,
     read_record,
@@ -31,8 +32,13 @@ def run_cli(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@cache
+def task_of_600() -> QADataset:
+    return standard_library_task(600)
+
+
 def test_the_task_asks_by_docstrings_for_code_without_them() -> None:
-    task = standard_library_task(600)
+    task = task_of_600()
     assert 300 < len(task) <= 600
     for query, chunks in task.relevant_docs.items():
         first_words = task.queries[query][:25]
@@ -43,14 +49,14 @@ def test_the_task_asks_by_docstrings_for_code_without_them() -> None:
 
 
 def test_the_code_is_python_where_it_is_not_cut() -> None:
-    whole = [code for code in standard_library_task(600).corpus.values() if len(code) < 400]
+    whole = [code for code in task_of_600().corpus.values() if len(code) < 400]
     assert len(whole) > 100
     for code in whole:
         ast.parse(code)
 
 
 def test_sides_of_the_split_share_no_module() -> None:
-    task = standard_library_task(600)
+    task = task_of_600()
     split = task.split(val=0.1, test=0.45)
     assert split.val is not None
     assert split.test is not None
@@ -64,6 +70,7 @@ def test_sides_of_the_split_share_no_module() -> None:
     assert not leaks(split.train, split.test)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_task() -> None:
     assert standard_library_task(300, seed=1) == standard_library_task(300, seed=1)
     assert standard_library_task(300, seed=1) != standard_library_task(300, seed=2)
@@ -145,6 +152,7 @@ def hit_rate_row(figures: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.slow
 def test_control_c_leaves_nothing(tmp_path: Path) -> None:
     """Neither half a folder nor a hidden one."""
     process = subprocess.Popen(

@@ -142,6 +142,7 @@ def test_the_folder_goes_with_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_folder_goes_at_exit_and_lancedb_says_nothing(tmp_path: Path) -> None:
     code = f"""
 import tempfile

@@ -98,6 +98,7 @@ def test_a_dictionary_or_json_of_it_gives_the_same_model(small_model: Path) -> N
         assert len(again.get_text_embedding("a")) == 8
 
 
+@pytest.mark.slow
 def test_trap_27_a_relative_folder_is_found_in_a_process_of_another_folder(
     small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

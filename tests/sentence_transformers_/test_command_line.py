@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from embedtune import QADataset, __version__, read_record
 
 
@@ -13,6 +15,7 @@ def run(*arguments: object, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_tune_writes_the_model_and_the_figures(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     code_words.save(tmp_path / "words", format="beir")
     done = run("tune", "words", "--base", small_model, "--out", "tuned", "--json", "figures.json", folder=tmp_path)

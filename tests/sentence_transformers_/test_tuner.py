@@ -43,6 +43,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_plain_sentence_transformers_model(small_model: Path, tmp_path: Path) -> None:
     """Safetensors only, and it loads without embedtune."""
     result = tune(str(small_model), tiny_dataset(8), path=tmp_path / "m", learning_rate=1e-3, **QUICK)
@@ -53,6 +54,7 @@ def test_the_folder_is_a_plain_sentence_transformers_model(small_model: Path, tm
     assert result.record.fingerprint == plugin_manager().embedder(str(tmp_path / "m")).fingerprint
 
 
+@pytest.mark.slow
 def test_prompts_are_saved_with_the_model(prompted_model: Path, tmp_path: Path) -> None:
     """Trap 21."""
     tune(str(prompted_model), tiny_dataset(8), path=tmp_path / "m", **QUICK)
@@ -67,6 +69,7 @@ def test_fewer_examples_than_a_batch_still_train(small_model: Path, tmp_path: Pa
     assert [point.step for point in result.history] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_weights_and_another_seed_others(
     small_model: Path, code_words: QADataset, tmp_path: Path
 ) -> None:
@@ -95,6 +98,7 @@ def test_training_teaches_and_the_best_step_is_kept(small_model: Path, code_word
     assert measured == pytest.approx(max(values), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_cross_validation_chooses_and_the_last_run_learns_from_everything(
     small_model: Path, code_words: QADataset, tmp_path: Path
 ) -> None:
@@ -106,6 +110,7 @@ def test_cross_validation_chooses_and_the_last_run_learns_from_everything(
     assert evaluate(str(tmp_path / "m"), code_words).hit_rate > evaluate(str(small_model), code_words).hit_rate + 0.2
 
 
+@pytest.mark.slow
 def test_other_functions_of_the_same_base_score_the_same_afterwards(
     small_model: Path, code_words: QADataset, tmp_path: Path
 ) -> None:
@@ -125,6 +130,7 @@ def test_the_base_is_kept_where_no_step_is_better(small_model: Path, tmp_path: P
     assert evaluate(str(tmp_path / "m"), split.val).metrics == evaluate(str(small_model), split.val).metrics
 
 
+@pytest.mark.slow
 def test_a_loaded_model_given_as_base_stays_as_it_is(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     """Trap 19: the base scored by the tuned weights."""
     model = SentenceTransformer(str(small_model), device="cpu")
@@ -133,6 +139,7 @@ def test_a_loaded_model_given_as_base_stays_as_it_is(small_model: Path, code_wor
     assert model.encode("a text").tolist() == before
 
 
+@pytest.mark.slow
 def test_small_sets_are_validated_by_all_their_queries(small_model: Path, tmp_path: Path) -> None:
     """Cross-validation: each query is held back once."""
     result = tune(str(small_model), tiny_dataset(8), path=tmp_path / "m", **QUICK)
@@ -140,6 +147,7 @@ def test_small_sets_are_validated_by_all_their_queries(small_model: Path, tmp_pa
     assert result.record.configuration["validation_queries"] == 16
 
 
+@pytest.mark.slow
 def test_the_share_of_chunks_cut_is_told(small_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Trap 22, with texts of a hundred thousand characters."""
     data = tiny_dataset(4)
@@ -219,6 +227,7 @@ def test_questions_on_one_chunk_are_refused(small_model: Path, tmp_path: Path) -
         tune(str(small_model), data, path=tmp_path / "m", **QUICK)
 
 
+@pytest.mark.slow
 def test_a_tuned_model_is_replaced_by_the_next(small_model: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         tune(str(small_model), tiny_dataset(8), path=tmp_path / "m", seed=seed, **QUICK)
@@ -237,6 +246,7 @@ def test_bf16_is_detected_and_never_assumed(monkeypatch: pytest.MonkeyPatch) -> 
         chosen_precision("bf16", "cpu")
 
 
+@pytest.mark.slow
 def test_a_loaded_model_still_knows_what_it_has_seen(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     """As the README loads it: no comparison on its own training questions says "ship"."""
     tune(str(small_model), code_words, path=tmp_path / "m", batch_size=16, learning_rate=1e-3, **QUICK)
@@ -249,6 +259,7 @@ def test_a_loaded_model_still_knows_what_it_has_seen(small_model: Path, code_wor
     assert comparison.verdict != "ship"
 
 
+@pytest.mark.slow
 def test_a_model_tuned_twice_has_seen_both_sets(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     tune(str(small_model), code_words, path=tmp_path / "first", **QUICK)
     tune(str(tmp_path / "first"), tiny_dataset(8), path=tmp_path / "second", **QUICK)
