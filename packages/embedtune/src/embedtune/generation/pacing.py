@@ -68,6 +68,7 @@ class Gate:
     def begin(self) -> None:
         """Begin a stage, in the running event loop."""
         self.stopped = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long."""
@@ -75,9 +76,12 @@ class Gate:
 
     async def passage(self, tokens: float) -> None:
         """Wait until the next request may go; returns at once after a stop."""
-        await self.wait(max(self.requests.delay(1.0), self.tokens.delay(tokens)))
-        while (rest := self._closed_until - time.monotonic()) > 0 and not self.stopped.is_set():
-            await self.wait(rest)
+        # One after the other: places that were given out ahead would all come due in a moment when the loop stalls,
+        # as it does while a client is made, and go out as one burst.
+        async with self._turn:
+            await self.wait(max(self.requests.delay(1.0), self.tokens.delay(tokens)))
+            while (rest := self._closed_until - time.monotonic()) > 0 and not self.stopped.is_set():
+                await self.wait(rest)
 
     async def wait(self, seconds: float) -> None:
         """Sleep, but wake up at a stop."""
