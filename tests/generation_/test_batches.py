@@ -14,6 +14,7 @@ import pytest
 from embedtune import BaseLLM, GenerationReport, LLMAnswer, LLMRequest, Prices, QADataset, QuestionQuality
 from embedtune.errors import BatchPendingError, BudgetExceededError, GenerationError, LLMRequestError
 from embedtune.generation.options import Delivery
+from embedtune.generation.task import make_task
 from embedtune.generation.writing import write_questions
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 from embedtune.protocols import BatchState
@@ -121,12 +122,9 @@ def test_a_chunk_that_always_fails_has_its_reason(journal: Path) -> None:
 
 
 def without_waiting(server: FaultServer, n_chunks: int, journal: Path) -> QADataset:
-    return write_questions(
-        *(pages(n_chunks), openai_at(server.url, max_retries=0), DEFAULT_PROMPT_TMPL, 2),
-        delivery=Delivery(batch=True, wait=False, journal=journal, progress=False),
-        quality=QuestionQuality(),
-        plugins=None,
-    )
+    delivery = Delivery(batch=True, wait=False, journal=journal, progress=False)
+    asked = (pages(n_chunks), openai_at(server.url, max_retries=0), DEFAULT_PROMPT_TMPL, 2)
+    return write_questions(make_task(*asked, delivery, QuestionQuality(), None))
 
 
 def test_whoever_does_not_wait_is_told_and_collects_later_without_submitting_again(journal: Path) -> None:

@@ -252,8 +252,13 @@ def test_after_aclose_the_same_loop_can_ask_again() -> None:
         assert len(asyncio.run(twice(Openai("m", base_url=server.url)))) == 2
 
 
-def test_aclose_before_any_request_does_nothing() -> None:
-    asyncio.run(Openai(api_key="k").aclose())
+def test_aclose_before_any_request_leaves_it_able_to_ask() -> None:
+    async def closed_first(llm: Openai) -> str:
+        await llm.aclose()
+        return (await llm.acomplete(LLMRequest(prompt="chunk-number-7"))).text
+
+    with fault_server() as server:
+        assert "7" in asyncio.run(closed_first(Openai("m", base_url=server.url)))
 
 
 def test_many_requests_wait_at_the_same_time() -> None:

@@ -199,6 +199,7 @@ class QADataset:
                 was written before is in the error's ``partial``.
         """
         from embedtune.generation.options import Delivery, QuestionQuality
+        from embedtune.generation.task import make_task
         from embedtune.generation.writing import write_questions  # it builds a QADataset
 
         delivery = Delivery(
@@ -215,12 +216,8 @@ class QADataset:
             seed=seed,
             progress=progress,
         )
-        return write_questions(
-            *(nodes, llm, qa_generate_prompt_tmpl, num_questions_per_chunk),
-            delivery=delivery,
-            quality=quality or QuestionQuality(),
-            plugins=plugins,
-        )
+        asked = (nodes, llm, qa_generate_prompt_tmpl, num_questions_per_chunk)
+        return write_questions(make_task(*asked, delivery, quality or QuestionQuality(), plugins))
 
     def save(self, path: str | Path, format: str | None = None, *, plugins: "PluginManager | None" = None) -> None:
         """Write to a file or folder; a crash leaves the old one whole, or the new one whole.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embedtune.grouping import UnionFind
 from embedtune.texts import fold
 
-__all__ = ["near_duplicate_groups"]
+__all__ = ["near_duplicate_groups", "shared_runs"]
 
 _SHINGLE = 5
 _PERMUTATIONS = 64
@@ -45,6 +45,15 @@ def near_duplicate_groups(texts: Mapping[str, str], threshold: float = 0.8) -> l
                 union.join(first, other)
     groups = ([i for member in group for i in ids_by_text[unique[member]]] for group in union.groups())
     return [group for group in groups if len(group) > 1]
+
+
+def shared_runs(one: str, other: str) -> float:
+    """Jaccard similarity of the runs of five characters of two texts, in [0, 1]; of texts that are folded already.
+
+    >>> shared_runs("a long text", "a long text")
+    1.0
+    """
+    return _jaccard(_shingles(one), _shingles(other))
 
 
 def _shingles(text: str) -> _Hashes:

@@ -1,21 +1,20 @@
 """``embedtune generate``: from documents to a data set, by an LLM."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
-from embedtune.chunks import TextChunk
 from embedtune.cli.options import Json, Seed, check_apart, stoppable, write_json
 from embedtune.cli.tables import generation_table
 from embedtune.dataset import QADataset
 from embedtune.errors import BatchPendingError, GenerationError
 from embedtune.formats import check_can_save
 from embedtune.generation import Delivery, GenerationReport, Prices, QuestionQuality
-from embedtune.generation.estimate import UnaskedLLM, estimate
+from embedtune.generation.estimate import UnaskedLLM, estimate_task
 from embedtune.generation.journal import Journal
+from embedtune.generation.task import Task, make_task
 from embedtune.generation.writing import write_questions
 from embedtune.plugins import plugin_manager
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
@@ -84,14 +83,14 @@ def generate(
         wait=False,
         seed=seed,
     )
+    task = make_task(chunks, load(llm, base_url), prompt, questions, delivery, quality, plugin_manager())
     if estimate_only:
-        _print_estimate(chunks, load(llm, base_url), prompt, questions, delivery, quality)
+        console.print(str(estimate_task(task)), highlight=False, soft_wrap=True)
         return
     check_can_save(out)
     _check_journal(kept, resume=resume)
-    writer = load(llm, base_url)
     with stoppable(f"what was answered is in {kept}; the same command with --resume goes on from there"):
-        dataset = _written(chunks, writer, prompt, questions, delivery, quality)
+        dataset = _written(task)
     dataset.save(out)
     report = cast(GenerationReport, dataset.report)
     if json_file is not None:
@@ -100,24 +99,15 @@ def generate(
     console.print(f"Data set: {out}. All answers: {kept}", highlight=False, soft_wrap=True)
 
 
-def _written(
-    chunks: Sequence[TextChunk],
-    llm: BaseLLM,
-    template: str,
-    n_questions: int,
-    delivery: Delivery,
-    quality: QuestionQuality,
-) -> QADataset:
+def _written(task: Task) -> QADataset:
     try:
-        return write_questions(
-            chunks, llm, template, n_questions, delivery=delivery, quality=quality, plugins=plugin_manager()
-        )
+        return write_questions(task)
     except BatchPendingError as pending:
         console.print(f"{pending}".partition(" The same call")[0], highlight=False, soft_wrap=True)
         console.print("Collect it with the same command and --resume.", highlight=False)
         raise typer.Exit(PENDING) from None
     except GenerationError as error:
-        hint = f"What was answered is in {delivery.journal}; the same command with --resume goes on from there."
+        hint = f"What was answered is in {task.delivery.journal}; the same command with --resume goes on from there."
         raise GenerationError(f"{error} {hint}") from None
 
 
@@ -148,30 +138,6 @@ def _llm_for_estimate(llm: str, base_url: str | None) -> BaseLLM:
         return _loaded(llm, base_url)
     except GenerationError:
         return UnaskedLLM()
-
-
-def _print_estimate(
-    chunks: Sequence[TextChunk],
-    llm: BaseLLM,
-    template: str,
-    n_questions: int,
-    delivery: Delivery,
-    quality: QuestionQuality,
-) -> None:
-    expected = estimate(
-        chunks,
-        llm,
-        template,
-        n_questions,
-        requests_per_minute=delivery.requests_per_minute,
-        tokens_per_minute=delivery.tokens_per_minute,
-        journal=delivery.journal,
-        prices=delivery.prices,
-        batch=delivery.batch,
-        seed=delivery.seed,
-        quality=quality,
-    )
-    console.print(str(expected), highlight=False, soft_wrap=True)
 
 
 def _prices(text: str) -> Prices:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedtune.errors import GenerationError
 from embedtune.generation.harvest import Kept
 from embedtune.generation.journal import Journal
 from embedtune.generation.judging import JudgeAsk
@@ -18,7 +19,7 @@ from embedtune.protocols import BaseLLM
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["SpendEstimate", "UnaskedLLM", "estimate"]
+__all__ = ["SpendEstimate", "UnaskedLLM", "estimate", "estimate_task"]
 
 _TOKENS_PER_ANSWER = 10
 _TOKENS_PER_VERDICT = 3
@@ -65,8 +66,8 @@ class UnaskedLLM(BaseLLM):
     """Stands for an LLM that is not chosen yet."""
 
     def chat_completion(self, prompt: str) -> str:
-        """Nobody asks it."""
-        raise NotImplementedError
+        """Nobody can ask it."""
+        raise GenerationError("No LLM is chosen; this one only stands in an estimate.")
 
 
 def estimate(
@@ -107,14 +108,27 @@ def estimate(
     >>> estimate([TextChunk.from_chunk("Use an index.")], prices=Prices(prompt=1, completion=4)).requests
     1
     """
-    delivery = Delivery(prices=prices, seed=seed)
+    delivery = Delivery(
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        journal=None if journal is None else Path(journal),
+        prices=prices,
+        batch=batch,
+        seed=seed,
+    )
     template, n_questions = qa_generate_prompt_tmpl, num_questions_per_chunk
-    task = make_task(nodes, llm or UnaskedLLM(), template, n_questions, delivery, quality or QuestionQuality(), plugins)
-    path = None if journal is None else Path(journal).expanduser()
-    with Journal(path if path is not None and path.exists() else None) as kept:
+    return estimate_task(
+        make_task(nodes, llm or UnaskedLLM(), template, n_questions, delivery, quality or QuestionQuality(), plugins)
+    )
+
+
+def estimate_task(task: Task) -> SpendEstimate:
+    """As `estimate`, of a task that is checked already."""
+    journal = task.delivery.journal
+    with Journal(journal if journal is not None and journal.expanduser().exists() else None) as kept:
         open_asks = [ask for chunk in task.chunks if (ask := task.ask(chunk, Kept(), 0)).key not in kept]
         per_answer = kept.completion_tokens / kept.n_answers if kept.completion_tokens else _expected_answer(task)
-    return _summed(task, open_asks, per_answer, requests_per_minute, tokens_per_minute, batch=batch)
+    return _summed(task, open_asks, per_answer)
 
 
 def _expected_answer(task: Task) -> float:
@@ -131,15 +145,7 @@ def _judge_asks(task: Task, asks: list[QuestionAsk]) -> list[JudgeAsk]:
     ]
 
 
-def _summed(
-    task: Task,
-    asks: list[QuestionAsk],
-    per_answer: float,
-    requests_per_minute: float | None,
-    tokens_per_minute: float | None,
-    *,
-    batch: bool,
-) -> SpendEstimate:
+def _summed(task: Task, asks: list[QuestionAsk], per_answer: float) -> SpendEstimate:
     judged = _judge_asks(task, asks)
     prompts = [ask.request(Rung.SCHEMA).prompt for ask in asks]
     verdicts = [ask.request(Rung.SCHEMA).prompt for ask in judged]
@@ -152,16 +158,16 @@ def _summed(
         sum(map(most_prompt_tokens, prompts)) * rounds + sum(map(most_prompt_tokens, verdicts)),
         task.max_answer_tokens(task.llm) * (len(asks) * rounds + len(judged)),
     )
-    prices = task.delivery.prices
+    delivery, prices = task.delivery, task.delivery.prices
     n_requests = len(asks) + len(judged)
-    by_limit = ((requests_per_minute, n_requests), (tokens_per_minute, n_prompt + n_answer))
+    by_limit = ((delivery.requests_per_minute, n_requests), (delivery.tokens_per_minute, n_prompt + n_answer))
     return SpendEstimate(
         chunks=len(task.corpus),
         requests=n_requests,
         from_journal=len(task.ids_by_text) - len(asks),
         prompt_tokens=n_prompt,
         completion_tokens=n_answer,
-        cost=None if prices is None else prices.cost(n_prompt, n_answer, batch=batch),
-        max_cost=None if prices is None else prices.cost(*most, batch=batch),
+        cost=None if prices is None else prices.cost(n_prompt, n_answer, batch=delivery.batch),
+        max_cost=None if prices is None else prices.cost(*most, batch=delivery.batch),
         minutes=max((amount / limit for limit, amount in by_limit if limit), default=None),
     )

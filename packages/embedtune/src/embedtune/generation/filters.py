@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from embedtune.generation.options import QuestionQuality
-from embedtune.near_duplicates import near_duplicate_groups
+from embedtune.near_duplicates import near_duplicate_groups, shared_runs
 from embedtune.overlap import words
 from embedtune.texts import fold, text_hash
 
@@ -43,8 +43,6 @@ _PLACEHOLDER = re.compile(
 
 _RUN_WORDS = 5
 """A shorter run of words shared with the chunk is a name or a term."""
-
-_RUN_CHARACTERS = 5
 
 
 def why_dropped(question: str, kind: str, chunk: str, quality: QuestionQuality) -> str | None:
@@ -114,9 +112,7 @@ def asks_the_same(one: str, other: str, threshold: float | None) -> bool:
     a, b = " ".join(words(one)), " ".join(words(other))
     if a == b or threshold is None:
         return a == b
-    runs_a, runs_b = ({text[i : i + _RUN_CHARACTERS] for i in range(max(len(text) - 4, 1))} for text in (a, b))
-    share = len(runs_a & runs_b) / len(runs_a | runs_b)
-    return share >= threshold and tuple(_telling(one)) == tuple(_telling(other))
+    return shared_runs(a, b) >= threshold and tuple(_telling(one)) == tuple(_telling(other))
 
 
 def equal_questions(texts: Mapping[str, str], threshold: float | None) -> list[list[str]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embedtune.generation.harvest import Kept
     from embedtune.plugins import PluginManager
 
-__all__ = ["Task", "make_task"]
+__all__ = ["Task", "as_llm", "check_deliverable", "make_task", "name_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,15 +99,6 @@ def make_task(
     check_count(n_questions)
     corpus, metadata = _writable_corpus(nodes, plugins)
     writer = as_llm(llm, plugins)
-    if delivery.batch and delivery.journal is None:
-        raise GenerationError("batch=True needs journal=..., a file that remembers what was submitted.")
-    if delivery.batch and not isinstance(writer, BatchLLM):
-        raise GenerationError(f"batch=True needs an LLM whose server takes batches; {name_of(writer)} has none.")
-    if delivery.max_cost is not None and not writer.takes_max_tokens and writer.max_tokens is None:
-        logger.warning(
-            "max_cost reckons with %d tokens an answer, but nothing bounds those of %s: set max_tokens on it",
-            *(quality.max_answer_tokens, name_of(writer)),
-        )
     return Task(
         corpus=corpus,
         metadata=metadata,
@@ -118,6 +109,23 @@ def make_task(
         delivery=delivery,
         quality=quality,
     )
+
+
+def check_deliverable(task: Task) -> None:
+    """Refuse what the LLM cannot do, which an estimate need not mind.
+
+    Raises:
+        GenerationError: If batches are wanted without a journal, or of an LLM without them.
+    """
+    if task.delivery.batch and task.delivery.journal is None:
+        raise GenerationError("batch=True needs journal=..., a file that remembers what was submitted.")
+    if task.delivery.batch and not isinstance(task.llm, BatchLLM):
+        raise GenerationError(f"batch=True needs an LLM whose server takes batches; {name_of(task.llm)} has none.")
+    if task.delivery.max_cost is not None and not task.llm.takes_max_tokens and task.llm.max_tokens is None:
+        logger.warning(
+            "max_cost reckons with %d tokens an answer, but nothing bounds those of %s: set max_tokens on it",
+            *(task.quality.max_answer_tokens, name_of(task.llm)),
+        )
 
 
 def as_llm(llm: object, plugins: "PluginManager | None") -> BaseLLM:

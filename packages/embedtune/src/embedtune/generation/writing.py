@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -17,36 +17,23 @@ from embedtune.generation.harvest import Harvest, Kept
 from embedtune.generation.journal import Journal
 from embedtune.generation.judging import JudgeAsk, read_judgement
 from embedtune.generation.live import LiveRun
-from embedtune.generation.options import Delivery, QuestionQuality
 from embedtune.generation.pacing import Gate
 from embedtune.generation.prompting import QuestionAsk
 from embedtune.generation.report import GenerationReport
 from embedtune.generation.spend import Budget
 from embedtune.generation.stage import A
-from embedtune.generation.task import Task, make_task
+from embedtune.generation.task import Task, check_deliverable
 from embedtune.protocols import BaseLLM, BatchLLM, LLMAnswer
-
-if TYPE_CHECKING:
-    from embedtune.plugins import PluginManager
 
 __all__ = ["write_questions"]
 
 logger = logging.getLogger(__name__)
 
 
-def write_questions(
-    nodes: Iterable[object],
-    llm: object,
-    template: str,
-    n_questions: int,
-    *,
-    delivery: Delivery,
-    quality: QuestionQuality,
-    plugins: "PluginManager | None",
-) -> QADataset:
+def write_questions(task: Task) -> QADataset:
     """See `QADataset.from_llm`."""
-    task = make_task(nodes, llm, template, n_questions, delivery, quality, plugins)
-    with Journal(delivery.journal) as journal:
+    check_deliverable(task)
+    with Journal(task.delivery.journal) as journal:
         return _Writer(task, journal).write()
 
 
@@ -65,6 +52,7 @@ class _Writer:
         self.gates: dict[int, Gate] = {}
 
     def write(self) -> QADataset:
+        """Ask, top up, judge, put together; an error that stops it carries what there is as ``partial``."""
         start = time.monotonic()
         stopped: str | None = None
         try:
