@@ -103,8 +103,8 @@ def test_a_limit_ends_early_and_a_higher_one_goes_on(shell: Shell) -> None:
 
 def test_a_cost_limit_without_prices_is_refused_before_any_request(shell: Shell) -> None:
     status, _, err = shell.run("--max-cost", "5")
-    assert status == 1
-    assert "max_cost=5.0 cannot be held without prices" in err
+    assert status == 2
+    assert "--max-cost: needs --prices READ,WRITTEN, per million tokens" in " ".join(err.replace("│", " ").split())
     assert shell.server.log == []
 
 
@@ -157,10 +157,17 @@ def test_a_used_up_quota_says_so_and_keeps_what_was_answered(shell: Shell) -> No
     status, _, err = shell.run("--concurrency", "1")
     assert status == 1
     assert "quota" in err
-    assert "What was answered is in made.json.journal.jsonl; the same command with --resume goes on" in err
+    assert "3 answers are in made.json.journal.jsonl; the same command with --resume goes on" in err
     shell.server.faults = Faults()
     assert shell.run("--resume")[0] == 0
     assert len(shell.server.done("answered")) == N_DOCS
+
+
+def test_a_server_that_is_not_there_is_told_without_a_word_of_answers(shell: Shell) -> None:
+    status, _, err = shell.run("--base-url", "http://127.0.0.1:9/v1")
+    assert status == 1
+    assert "did not answer" in err
+    assert "--resume" not in err
 
 
 @pytest.mark.parametrize(

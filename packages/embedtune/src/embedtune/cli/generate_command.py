@@ -63,6 +63,10 @@ def generate(
     json_file: Json = None,
 ) -> None:
     """Have an LLM write questions on your documents."""
+    if max_cost is not None and prices is None:
+        raise typer.BadParameter(
+            "needs --prices READ,WRITTEN, per million tokens, as in 0.2,0.8.", param_hint="--max-cost"
+        )
     chunks = read_chunks(source, text=text, id=id, document=document, max_characters=chunk_characters)
     kept = journal or out.with_name(f"{out.name}.journal.jsonl")
     check_apart({"--out": out, "--journal": kept, "--json": json_file, "SOURCE": source})
@@ -107,8 +111,9 @@ def _written(task: Task) -> QADataset:
         console.print("Collect it with the same command and --resume.", highlight=False)
         raise typer.Exit(PENDING) from None
     except GenerationError as error:
-        hint = f"What was answered is in {task.delivery.journal}; the same command with --resume goes on from there."
-        raise GenerationError(f"{error} {hint}") from None
+        n_answers, _ = _held_by(cast(Path, task.delivery.journal))
+        hint = f"{n_answers} answers are in {task.delivery.journal}; the same command with --resume goes on from there."
+        raise GenerationError(f"{str(error).rstrip('.')}. {hint}" if n_answers else str(error)) from None
 
 
 def _text_of(template: Path) -> str:
@@ -118,9 +123,14 @@ def _text_of(template: Path) -> str:
         raise typer.BadParameter(f"--template {str(template)!r} is no text in UTF-8: {error}.") from None
 
 
-def _check_journal(path: Path, *, resume: bool) -> None:
+def _held_by(path: Path) -> tuple[int, int]:
+    """Answers and batches in a journal, which may not be there yet."""
     with Journal(path if path.exists() else None) as journal:
-        n_answers, n_batches = journal.n_answers, len(journal.batches)
+        return journal.n_answers, len(journal.batches)
+
+
+def _check_journal(path: Path, *, resume: bool) -> None:
+    n_answers, n_batches = _held_by(path)
     if (n_answers or n_batches) and not resume:
         raise GenerationError(
             f"{str(path)!r} holds {n_answers} answers and {n_batches} batches of an earlier run. Use them with "
