@@ -10,7 +10,7 @@ from embedtune.errors import EvaluationError
 from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, check_cut_offs, evaluate_search
 from embedtune.grouping import connected_groups
 from embedtune.protocols import Embedder, Search
-from embedtune.resolve import as_embedder, record_of
+from embedtune.resolve import as_dataset, as_embedder, record_of
 from embedtune.search import EmbedOnce, ExactSearch
 from embedtune.statistics import FEW_CLUSTERS, paired_difference
 
@@ -111,6 +111,7 @@ def compare(
         BackendNotFoundError: If an engine is needed and none is installed.
     """
     check_cut_offs(top_k)
+    dataset = as_dataset(dataset)
     backend = _engine_for(query_types, engine, plugins)
     embedders = [as_embedder(model, plugins) for model in (base, tuned)]
     models = [EmbedOnce(embedder) for embedder in embedders]

@@ -13,7 +13,7 @@ from embedtune.errors import EvaluationError
 from embedtune.metrics import metric_names, per_query, relevant_ranks
 from embedtune.protocols import Search
 from embedtune.records import ModelRecord
-from embedtune.resolve import as_search
+from embedtune.resolve import as_dataset, as_search
 
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
@@ -111,6 +111,7 @@ def evaluate(
     1.0
     """
     check_cut_offs(top_k, cut_offs)
+    dataset = as_dataset(dataset)
     search, record = as_search(model_or_search, dataset.corpus, plugins)
     evaluation = evaluate_search(search, dataset, top_k, cut_offs=cut_offs, record=record)
     if evaluation.n_seen:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
 from embedtune.protocols import Embedder, Retriever, Search
 from embedtune.records import ModelRecord, read_record
@@ -14,7 +15,24 @@ from embedtune.search import ExactSearch
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["as_embedder", "as_search", "record_of"]
+__all__ = ["as_dataset", "as_embedder", "as_search", "record_of"]
+
+
+def as_dataset(dataset: object) -> QADataset:
+    """The data set itself, or what its ``to_qa_dataset`` makes of it, as those for other frameworks have.
+
+    Raises:
+        EvaluationError: If it is something else, such as a path.
+    """
+    if isinstance(dataset, QADataset):
+        return dataset
+    convert = getattr(dataset, "to_qa_dataset", None)
+    if not callable(convert) or not isinstance(made := convert(), QADataset):
+        raise EvaluationError(
+            f"The questions must be a QADataset; got a {type(dataset).__name__}, {dataset!r:.60}. "
+            "QADataset.load(path) reads one from a file or folder; QADataset(queries, corpus, relevant_docs) makes one."
+        )
+    return made
 
 
 def as_embedder(model: object, plugins: "PluginManager | None" = None) -> Embedder:
