@@ -190,3 +190,24 @@ def test_two_llms_of_one_class_do_not_share_answers(tmp_path: Path) -> None:
     other = Named(model_name="b")
     generate_qa_embedding_pairs(nodes_of(TEXTS[:1]), other, output_path=path, verbose=False)
     assert other.asked == NUMBERS[:1]
+
+
+def test_nodes_of_one_text_are_asked_about_once_also_with_a_file(tmp_path: Path) -> None:
+    path, twins = tmp_path / "pairs.json", [TEXTS[0], TEXTS[0], TEXTS[1]]
+    generate_qa_embedding_pairs(nodes_of(twins), Asker(), output_path=path, verbose=False)
+    path.with_name("pairs.json.answers.jsonl").unlink()
+    llm, nodes = Asker(), nodes_of(twins)
+    dataset = generate_qa_embedding_pairs(nodes, llm, output_path=path, verbose=False)
+    assert llm.asked == []
+    assert set(dataset.corpus) == {node.node_id for node in nodes}
+    assert sorted(map(len, dataset.relevant_docs.values())) == [1, 1, 2, 2]
+
+
+def test_a_node_that_never_gets_a_question_takes_none_from_the_others(tmp_path: Path) -> None:
+    """At the second call it is the only one that is asked about."""
+    path = tmp_path / "pairs.json"
+    for _ in range(2):
+        llm = Asker(fails={NUMBERS[1]})
+        dataset = generate_qa_embedding_pairs(nodes_of(TEXTS), llm, retry_limit=1, output_path=path, verbose=False)
+        assert len(dataset.queries) == 14
+    assert llm.asked == [NUMBERS[1]]

@@ -88,7 +88,8 @@ def finetune(
         chunks = [plugin_manager().as_text_chunk(document) for document in documents]
         _check_apart(chunks, valset)
         if isinstance(model, str):  # loaded for nothing but its errors: a misspelt name must cost no money
-            LazyEmbedder(model, {"device": training.get("device")}).embed_queries(["?"])
+            loading = {name: training.get(name) for name in ("device", "trust_remote_code", "max_seq_length")}
+            LazyEmbedder(model, loading).embed_queries(["?"])
         trainset = _questions(chunks, llm, llm_options, target, test, seed)
     result = tune(model, trainset, valset, target, tuner=tuner, **training)
     return EmbedtuneEmbeddings(model=result.path, device=training.get("device"))

@@ -1,10 +1,11 @@
 """`generate_qa_embedding_pairs`: an LLM's questions on nodes, under the parameters of ``llama-index-finetuning``."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from embedtune import DatasetError, GenerationError, QADataset, TextChunk
+from embedtune import DatasetError, GenerationError, LLMRequestError, QADataset, TextChunk
 from embedtune.prompts import DEFAULT_PROMPT_TMPL
 from llama_index.embeddings.embedtune.nodes import MetadataModeName, text_chunk_of_node
 from llama_index.embeddings.embedtune.qa_dataset import EmbeddingQAFinetuneDataset
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode, TextNode
 
 __all__ = ["DEFAULT_QA_GENERATE_PROMPT_TMPL", "generate_qa_embedding_pairs"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_QA_GENERATE_PROMPT_TMPL = DEFAULT_PROMPT_TMPL
 """embedtune's own: it asks for search questions, not for an examination."""
@@ -63,18 +66,21 @@ def generate_qa_embedding_pairs(
     chunks = [_chunk_with_node_id(node, metadata_mode) for node in nodes]
     target = None if output_path is None else Path(output_path).expanduser().absolute()
     kept = None if target is None else _kept(target, chunks)
-    without = [chunk for chunk in chunks if kept is None or chunk.id not in _answered(kept)]
-    dataset = kept
-    if without or kept is None:
-        written = QADataset.from_llm(
+    answered = set() if kept is None else _answered(kept)
+    without = [chunk for chunk in chunks if chunk.id not in answered]
+
+    def write() -> QADataset:
+        return QADataset.from_llm(
             *(without, llm, qa_generate_prompt_tmpl, num_questions_per_chunk),
             retries=retry_limit - 1,
             journal=None if target is None else target.with_name(f"{target.name}.answers.jsonl"),
             on_failure="raise" if on_failure == "fail" else "continue",
             progress=verbose,
         )
-        dataset = written if kept is None else _joined(kept, written)
-    assert dataset is not None
+
+    dataset = kept or write()
+    if kept is not None and without:
+        dataset = _joined(kept, write, may_fail=on_failure == "continue")
     result = EmbeddingQAFinetuneDataset.from_qa_dataset(dataset)
     if target is not None:
         result.save_json(target)
@@ -95,9 +101,9 @@ def _kept(target: Path, chunks: Sequence[TextChunk]) -> QADataset | None:
     if not target.exists():
         return None
     there = EmbeddingQAFinetuneDataset.from_json(target)
-    ids: dict[str, str] = {}
+    ids: dict[str, list[str]] = {}
     for chunk in chunks:
-        ids.setdefault(chunk.text, chunk.id)
+        ids.setdefault(chunk.text, []).append(chunk.id)
     if others := set(there.corpus.values()) - set(ids):
         raise DatasetError(
             f"{str(target)!r} holds questions on {len(others)} other chunks, such as {min(others)[:60]!r}. Give each "
@@ -105,15 +111,17 @@ def _kept(target: Path, chunks: Sequence[TextChunk]) -> QADataset | None:
         )
     if not there.queries:
         return None
-    now = {chunk: ids[text] for chunk, text in there.corpus.items()}
-    dataset = there.to_qa_dataset()
+    old, texts = there.to_qa_dataset(), set(there.corpus.values())
+    present = [chunk for chunk in chunks if chunk.text in texts]
+    now = {chunk: ids[text] for chunk, text in old.corpus.items()}
     return QADataset(
-        dataset.queries,
-        {now[chunk]: text for chunk, text in dataset.corpus.items()},
-        {query: [now[chunk] for chunk in found] for query, found in dataset.relevant_docs.items()},
-        {now[chunk]: known for chunk, known in dataset.metadata.items()},
-        dataset.styles,
-        {query: {now[chunk]: grade for chunk, grade in found.items()} for query, found in dataset.grades.items()},
+        old.queries,
+        {chunk.id: chunk.text for chunk in present},
+        # Of several nodes with one text, all answer.
+        {query: list(dict.fromkeys(i for c in found for i in now[c])) for query, found in old.relevant_docs.items()},
+        {chunk.id: chunk.metadata for chunk in present},
+        old.styles,
+        {query: {i: grade for c, grade in found.items() for i in now[c]} for query, found in old.grades.items()},
     )
 
 
@@ -121,8 +129,17 @@ def _answered(dataset: QADataset) -> set[str]:
     return {chunk for found in dataset.relevant_docs.values() for chunk in found}
 
 
-def _joined(kept: QADataset, written: QADataset) -> QADataset:
+def _joined(kept: QADataset, write: Callable[[], QADataset], *, may_fail: bool) -> QADataset:
     """The questions of both; one that both have is one question with the chunks of both."""
+    try:
+        written = write()
+    except LLMRequestError:  # a wrong key, or a server that is not there
+        raise
+    except GenerationError as error:
+        if not may_fail:
+            raise
+        logger.warning("the questions that were there are all there are: %s", error)
+        return kept
     relevant = {query: list(found) for query, found in kept.relevant_docs.items()}
     for query, found in written.relevant_docs.items():
         relevant[query] = list(dict.fromkeys([*relevant.get(query, ()), *found]))
