@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from embedtune.comparison.rows import Comparison, ComparisonRow, Verdict
 from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
 from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, check_cut_offs, evaluate_search
@@ -17,63 +17,11 @@ from embedtune.statistics import FEW_CLUSTERS, paired_difference
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager, SearchBackend
 
-__all__ = ["Comparison", "ComparisonRow", "Verdict", "compare"]
+__all__ = ["compare", "summarise"]
 
 logger = logging.getLogger(__name__)
 
 _SIGNIFICANT = 0.05
-
-Verdict = Literal["ship", "do not ship: worse", "no difference within the margin", "cannot tell"]
-"""What the interval of the primary metric says; see `compare`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRow:
-    """One metric of one query type."""
-
-    query_type: str
-    """``vector``, ``fts``, ``hybrid``."""
-    metric: str
-    """``hit_rate``, ``mrr``, ``ndcg``, ``recall`` or ``map``."""
-    k: int
-    """Cut-off rank."""
-    base: float
-    """Mean of the base model."""
-    tuned: float
-    """Mean of the tuned model."""
-    difference: float
-    """Tuned minus base."""
-    low: float
-    """Lower end of the paired 95% interval of the difference."""
-    high: float
-    """Upper end."""
-    p: float
-    """Two-sided p value of a sign-flip test over clusters."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Base against tuned."""
-
-    verdict: Verdict
-    """Of ``hit_rate@top_k`` of the first query type that the model can change."""
-    reason: str
-    """The verdict's figures in a sentence."""
-    rows: tuple[ComparisonRow, ...]
-    """All metrics of all query types."""
-    n_queries: int
-    """Questions asked of both."""
-    n_clusters: int
-    """Documents, or connected groups, among them; the unit that intervals draw."""
-    n_seen: int
-    """Questions that one of the models has seen in training or selection."""
-    evaluations: Mapping[str, tuple[Evaluation, Evaluation]]
-    """Base's and tuned's evaluation by query type."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The comparison without its per-query rows, for ``json.dump``."""
-        fields = ("verdict", "reason", "n_queries", "n_clusters", "n_seen")
-        return {**{name: getattr(self, name) for name in fields}, "rows": [asdict(row) for row in self.rows]}
 
 
 def compare(
@@ -160,6 +108,9 @@ def summarise(
         n_clusters=len(set(clusters)),
         n_seen=n_seen,
         evaluations=dict(evaluations),
+        primary=primary,
+        top_k=top_k,
+        margin=margin,
     )
 
 
