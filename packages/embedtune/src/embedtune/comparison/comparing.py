@@ -1,25 +1,19 @@
 """`compare`: base and tuned model on the same questions, with paired intervals and a verdict."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from embedtune.comparison.rows import Comparison, ComparisonRow, Verdict
+from embedtune.comparison.searching import evaluate_both, prepare
 from embedtune.dataset import QADataset
-from embedtune.errors import EvaluationError
-from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, check_cut_offs, evaluate_search
+from embedtune.evaluation import Evaluation, check_cut_offs
 from embedtune.grouping import connected_groups
-from embedtune.protocols import Embedder, Search
-from embedtune.resolve import as_embedder, record_of
-from embedtune.search import EmbedOnce, ExactSearch
 from embedtune.statistics import FEW_CLUSTERS, paired_difference
 
 if TYPE_CHECKING:
-    from embedtune.plugins import PluginManager, SearchBackend
+    from embedtune.plugins import PluginManager
 
 __all__ = ["compare", "summarise"]
-
-logger = logging.getLogger(__name__)
 
 _SIGNIFICANT = 0.05
 
@@ -59,21 +53,9 @@ def compare(
         BackendNotFoundError: If an engine is needed and none is installed.
     """
     check_cut_offs(top_k)
-    backend = _engine_for(query_types, engine, plugins)
-    embedders = [as_embedder(model, plugins) for model in (base, tuned)]
-    models = [EmbedOnce(embedder) for embedder in embedders]
-    records = [record_of(embedder) for embedder in embedders]
-    _warn_of_filters(dataset, embedders)
-    searches = [_searches(model, dataset, query_types, backend) for model in models]
-    evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
-    for query_type in query_types:
-        logger.info("searching: %s", query_type)
-        first, second = (
-            evaluate_search(search[query_type], dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=record)
-            for search, record in zip(searches, records, strict=True)
-        )
-        evaluations[query_type] = (first, second)
-    return summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=_model_free(backend))
+    sides = prepare(base, tuned, dataset, query_types, engine, plugins)
+    evaluations = evaluate_both(sides, dataset, top_k)
+    return summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=sides.model_free)
 
 
 def summarise(
@@ -130,44 +112,3 @@ def _verdict(row: ComparisonRow, margin: float, n_seen: int, n_queries: int, n_c
     if -margin <= row.low and row.high <= margin:
         return "no difference within the margin", figures
     return "cannot tell", figures
-
-
-def _warn_of_filters(dataset: QADataset, embedders: Sequence[Embedder]) -> None:
-    filters = dataset.report.filtered_by if dataset.report else ()
-    if any(embedder.fingerprint in filters for embedder in embedders):
-        logger.warning(
-            "one of the models has chosen these questions by a round trip: what it misses is not among them, and its "
-            "figures flatter it; compare on questions that no model has filtered"
-        )
-
-
-def _engine_for(
-    query_types: Sequence[str], engine: str | None, plugins: "PluginManager | None"
-) -> "SearchBackend | None":
-    from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
-
-    if not query_types or len(set(query_types)) < len(query_types):
-        raise EvaluationError(f"query_types must name each type once, at least one; got {tuple(query_types)}.")
-    if engine is None and set(query_types) == {"vector"}:
-        return None
-    manager = plugins or plugin_manager()
-    fitting = [row for row in manager.search_engines() if set(query_types) <= set(row.query_types)]
-    backend = fitting[0] if engine is None and fitting else manager.search_engine(engine or "lancedb")
-    if unknown := [name for name in query_types if name not in backend.query_types]:
-        raise EvaluationError(
-            f"The engine {backend.name!r} has no query type {unknown[0]!r}; it has {backend.query_types}."
-        )
-    return backend
-
-
-def _searches(
-    model: Embedder, dataset: QADataset, query_types: Sequence[str], backend: "SearchBackend | None"
-) -> Mapping[str, Search]:
-    if backend is None:
-        return {"vector": ExactSearch(dataset.corpus, model)}
-    filled = backend.load(dataset.corpus, model)
-    return {query_type: filled.searcher(query_type) for query_type in query_types}
-
-
-def _model_free(backend: "SearchBackend | None") -> frozenset[str]:
-    return backend.model_free if backend is not None else frozenset()
