@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedtune.errors import EvaluationError
-from embedtune.protocols import Embedder, Retriever, Search
+from embedtune.protocols import Embedder, Reranker, Retriever, Search
 from embedtune.records import ModelRecord, read_record
 from embedtune.retrievers import RetrieverSearch
 from embedtune.search import ExactSearch
@@ -14,7 +14,7 @@ from embedtune.search import ExactSearch
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager
 
-__all__ = ["as_embedder", "as_search", "record_of"]
+__all__ = ["as_embedder", "as_reranker", "as_search", "record_of"]
 
 
 def as_embedder(model: object, plugins: "PluginManager | None" = None) -> Embedder:
@@ -40,6 +40,32 @@ def _embedder_or_none(model: object, plugins: "PluginManager | None") -> Embedde
     if isinstance(model, Path):
         model = str(model.expanduser().absolute())
     return manager.embedder(model) if isinstance(model, str) else manager.as_embedder(model)
+
+
+def as_reranker(thing: object, plugins: "PluginManager | None" = None) -> Reranker:
+    """The thing as a `Reranker`.
+
+    Args:
+        thing: A reference, a `Reranker`, or what an installed plugin knows.
+        plugins: Where it is looked up.
+
+    Raises:
+        EvaluationError: If nothing knows it.
+        ModelNotFoundError: If a reference is a folder that does not exist; before any framework is imported.
+    """
+    from embedtune.plugins import plugin_manager  # as above
+
+    manager = plugins or plugin_manager()
+    if isinstance(thing, Path):
+        thing = str(thing.expanduser().absolute())
+    reranker = manager.reranker(thing) if isinstance(thing, str) else manager.as_reranker(thing)
+    if reranker is None:
+        raise EvaluationError(
+            f"A {type(thing).__module__}.{type(thing).__name__} is no reranker that an installed plugin knows. Give a "
+            "model reference, a CrossEncoder of sentence-transformers, a reranker of LanceDB, or an object with "
+            "score(pairs) and fingerprint; `embedtune plugins` lists what is installed."
+        )
+    return reranker
 
 
 def as_search(
