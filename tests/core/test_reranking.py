@@ -82,11 +82,12 @@ def test_what_stands_beyond_the_depth_is_not_seen() -> None:
     assert RerankedSearch(InOrder(), CORPUS, ByNumber(), depth=5).search(["q"], k=5)[0][0] == "c4"
 
 
-def test_k_beyond_the_depth_fetches_k_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    search = RerankedSearch(InOrder(), CORPUS, ByNumber(), depth=2)
-    for _ in range(2):
-        assert search.search(["q"], k=4) == [["c3", "c2", "c1", "c0"]]
-    assert caplog.messages == ["4 finds of each query are reranked, not 2: so many are asked for"]
+def test_k_beyond_the_depth_gives_k_the_rest_in_the_order_of_the_search() -> None:
+    """As where a reranker is deployed; and a large cut-off must not multiply what is scored."""
+    search, reranker = InOrder(), ByNumber()
+    assert RerankedSearch(search, CORPUS, reranker, depth=2).search(["q"], k=4) == [["c1", "c0", "c2", "c3"]]
+    assert search.asked == [(1, 4)]
+    assert len(reranker.pairs) == 2
 
 
 def test_equal_scores_keep_the_order_of_the_search() -> None:

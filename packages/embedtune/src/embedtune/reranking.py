@@ -103,17 +103,17 @@ def _batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
 
 
 class RerankedSearch:
-    """A search whose finds are put in the order of a reranker's scores.
+    """A search whose first finds are put in the order of a reranker's scores.
 
-    More is fetched than is asked for: a reranker that sees ``k`` finds alone cannot change what is among them. Of
-    equal scores the search's order stays. Finds that are not in the corpus have no text; they stay behind the
-    others, in their order.
+    More is fetched than is asked for: a reranker that sees ``k`` finds alone cannot change what is among them. What
+    is asked for beyond ``depth`` follows in the search's own order, as where a reranker is deployed. Of equal scores
+    the search's order stays. Finds that are not in the corpus have no text; they stay behind the others.
 
     Args:
         search: Any `Search`.
         corpus: Text by chunk id.
         reranker: Any `Reranker`; each pair of query and text is scored once for the life of this object.
-        depth: Finds of each query that are fetched and scored, at least; ``k`` if that is more.
+        depth: Finds of each query that are scored.
 
     Raises:
         EvaluationError: If ``depth`` is below 1.
@@ -128,20 +128,17 @@ class RerankedSearch:
         self._corpus = corpus
         self._reranker = reranker if isinstance(reranker, ScoreOnce) else ScoreOnce(reranker)
         self._depth = depth
-        self._has_warned_of_depth = self._has_warned_of_strangers = False
+        self._has_warned = False
 
     def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
         """The best ``k`` of each query's finds, highest score first."""
         if not queries or k < 1:
             return [[] for _ in queries]
-        if k > self._depth and not self._has_warned_of_depth:
-            self._has_warned_of_depth = True
-            logger.warning("%d finds of each query are reranked, not %d: so many are asked for", k, self._depth)
-        rankings = self._fetched(queries, max(k, self._depth))
-        found = list(zip(queries, rankings, strict=True))
-        pairs = [(query, self._corpus[chunk]) for query, ids in found for chunk in ids if chunk in self._corpus]
-        scores = dict(zip(pairs, self._reranker.score(pairs), strict=True)) if pairs else {}
-        return [self._ordered(query, ids, scores)[:k] for query, ids in found]
+        found = self._fetched(queries, max(k, self._depth))
+        texts = [[self._corpus[chunk] for chunk in ids[: self._depth] if chunk in self._corpus] for ids in found]
+        pairs = [(query, text) for query, some in zip(queries, texts, strict=True) for text in some]
+        scores = dict(zip(pairs, self._reranker.score(pairs).tolist(), strict=True)) if pairs else {}
+        return [self._ordered(query, ids, scores)[:k] for query, ids in zip(queries, found, strict=True)]
 
     def _fetched(self, queries: Sequence[str], n: int) -> list[list[str]]:
         found = self._search.search(queries, n)
@@ -151,15 +148,17 @@ class RerankedSearch:
             )
         rankings = [list(dict.fromkeys(ids)) for ids in found]
         strangers = {chunk for ids in rankings for chunk in ids if chunk not in self._corpus}
-        if strangers and not self._has_warned_of_strangers:
-            self._has_warned_of_strangers = True
+        if strangers and not self._has_warned:
+            self._has_warned = True
             logger.warning(
                 "%d ids that the search found are not in the corpus, such as %r: without a text they stay last",
                 *(len(strangers), min(strangers)),
             )
         return rankings
 
-    def _ordered(self, query: str, ids: list[str], scores: Mapping[Pair, np.float32]) -> list[str]:
+    def _ordered(self, query: str, ids: list[str], scores: Mapping[Pair, float]) -> list[str]:
         known = [chunk for chunk in ids if chunk in self._corpus]
         strangers = [chunk for chunk in ids if chunk not in self._corpus]
-        return sorted(known, key=lambda chunk: -scores[query, self._corpus[chunk]]) + strangers
+        first = [chunk for chunk in ids[: self._depth] if chunk in self._corpus]
+        best = sorted(first, key=lambda chunk: -scores[query, self._corpus[chunk]])
+        return best + known[len(first) :] + strangers

@@ -1,21 +1,21 @@
 """`compare`: base and tuned model on the same questions, with paired intervals and a verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedtune.comparison.rows import Comparison, ComparisonRow, Verdict
-from embedtune.comparison.searching import evaluate_both, prepare
+from embedtune.comparison.options import SearchOptions
+from embedtune.comparison.rows import Comparison
+from embedtune.comparison.searching import evaluate_both, index_recall, prepare
+from embedtune.comparison.summarising import summarise
 from embedtune.dataset import QADataset
-from embedtune.evaluation import Evaluation, check_cut_offs
-from embedtune.grouping import connected_groups
-from embedtune.statistics import FEW_CLUSTERS, paired_difference
+from embedtune.reranking import DEFAULT_DEPTH
 
 if TYPE_CHECKING:
-    from embedtune.plugins import PluginManager
+    from embedtune.plugins import PluginManager, SearchBackend
 
-__all__ = ["compare", "summarise"]
-
-_SIGNIFICANT = 0.05
+__all__ = ["compare"]
 
 
 def compare(
@@ -26,89 +26,63 @@ def compare(
     top_k: int = 5,
     *,
     margin: float = 0.01,
-    engine: str | None = None,
+    reranker: object = None,
+    depth: int = DEFAULT_DEPTH,
+    engine: "str | SearchBackend | None" = None,
+    cache: str | Path | None = None,
     seed: int = 0,
+    progress: bool = True,
     plugins: "PluginManager | None" = None,
 ) -> Comparison:
     """Ask both models the same questions, over each way of searching.
 
-    The verdict is *ship* if the 95% interval of the difference in hit rate lies above 0 and the sign-flip test
-    agrees (p < 0.05: of a handful of documents the interval alone says too much), *do not ship: worse* if the
-    interval lies below 0, *no difference within the margin* if inside the margin, else *cannot tell*. On questions
-    that a model has seen in training it is never *ship*.
+    The verdict is of the hit rate, in the first query type that the model can change. It is *ship* if the 95% interval
+    of the difference lies above 0 and the test agrees (p < 0.05: of a handful of documents the interval alone says too
+    much; adjusted by Holm where the model can change several of the query types), *do not ship: worse* if the interval
+    lies below 0, *no difference within the margin* if inside the margin, else *cannot tell*, with the number of
+    questions that would do. On questions that a model has seen in training it is never *ship*.
+
+    Interval and test draw whole clusters: the questions on one document, or those that share chunks.
+
+    Each text is embedded once by each model, each pair of query and text is scored once by the reranker, and what the
+    model cannot change (``fts``) is searched once. Two searches, or a search and a model, are compared by the same
+    figures under the query type ``search``.
 
     Args:
-        base: Model before, as for `evaluate`.
-        tuned: Model after.
+        base: Model before, as for `evaluate`; or a search.
+        tuned: Model after; or another search.
         dataset: Questions that neither model has seen.
-        query_types: ``vector`` is searched exactly in core; ``fts`` and ``hybrid`` need an engine.
+        query_types: ``vector`` is searched exactly in core; ``fts``, ``hybrid`` and ``vector_indexed`` need an engine.
+            With ``reranked_`` before it (``reranked_vector``) the finds of a type are reranked.
         top_k: Cut-off of the primary metric.
         margin: A difference that does not matter, as a fraction.
-        engine: A search engine's name, such as ``lancedb``; if None, the installed one that has the types.
+        reranker: For the reranked types: a reference, a `Reranker`, or what an installed plugin knows: a
+            ``CrossEncoder`` of sentence-transformers, a reranker of LanceDB.
+        depth: Finds of each query that are reranked.
+        engine: A search engine's name, such as ``lancedb``, or its backend; if None, the installed one that has the
+            types.
+        cache: A folder where vectors and scores outlive this call, by fingerprint and text; None keeps them nowhere.
         seed: Seeds bootstrap and sign flips.
-        plugins: Where models and engines are looked up.
+        progress: Whether bars are shown for searching and reranking.
+        plugins: Where models, rerankers and engines are looked up.
 
     Raises:
-        EvaluationError: If a query type is unknown or given twice, or ``top_k`` is below 1.
+        EvaluationError: If a query type is unknown, given twice or lacks its reranker, or ``top_k`` or ``depth`` is
+            below 1; before anything is loaded.
         BackendNotFoundError: If an engine is needed and none is installed.
     """
-    check_cut_offs(top_k)
-    sides = prepare(base, tuned, dataset, query_types, engine, plugins)
-    evaluations = evaluate_both(sides, dataset, top_k)
-    return summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=sides.model_free)
-
-
-def summarise(
-    evaluations: Mapping[str, tuple[Evaluation, Evaluation]],
-    dataset: QADataset,
-    top_k: int,
-    *,
-    margin: float = 0.01,
-    seed: int = 0,
-    model_free: frozenset[str] = frozenset(),
-) -> Comparison:
-    """The comparison of evaluations that are there already, base first, by query type."""
-    cluster_of = {query: i for i, group in enumerate(connected_groups(dataset)) for query in group.queries}
-    clusters = [cluster_of[query] for query in dataset.queries]
-    rows = []
-    for query_type, (base, tuned) in evaluations.items():
-        for name in base.per_query:
-            paired = paired_difference(tuned.per_query[name] - base.per_query[name], clusters, seed=seed)
-            metric, _, k = name.partition("@")
-            means = {"base": base.metrics[name], "tuned": tuned.metrics[name]}
-            numbers = {key: getattr(paired, key) for key in ("difference", "low", "high", "p")}
-            rows.append(ComparisonRow(query_type=query_type, metric=metric, k=int(k), **means, **numbers))
-    n_seen = max(max(base.n_seen, tuned.n_seen) for base, tuned in evaluations.values())
-    primary = next((name for name in evaluations if name not in model_free), next(iter(evaluations)))
-    row = next(row for row in rows if (row.query_type, row.metric, row.k) == (primary, "hit_rate", top_k))
-    verdict, reason = _verdict(row, margin, n_seen, len(dataset), len(set(clusters)))
-    return Comparison(
-        verdict=verdict,
-        reason=reason,
-        rows=tuple(rows),
-        n_queries=len(dataset),
-        n_clusters=len(set(clusters)),
-        n_seen=n_seen,
-        evaluations=dict(evaluations),
-        primary=primary,
+    options = SearchOptions(
+        query_types=query_types,
         top_k=top_k,
-        margin=margin,
+        engine=engine,
+        reranker=reranker,
+        depth=depth,
+        cache=cache,
+        progress=progress,
+        plugins=plugins,
     )
-
-
-def _verdict(row: ComparisonRow, margin: float, n_seen: int, n_queries: int, n_clusters: int) -> tuple[Verdict, str]:
-    figures = (
-        f"{row.query_type} hit_rate@{row.k} {row.base:.3f} -> {row.tuned:.3f} "
-        f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={row.p:.2g}, {n_queries} questions)"
-    )
-    if n_clusters < FEW_CLUSTERS:
-        figures += f"; only {n_clusters} documents or groups, so the interval is unreliable"
-    if row.high < 0:
-        return "do not ship: worse", figures
-    if n_seen:
-        return "cannot tell", f"{n_seen} of {n_queries} questions were seen in training or selection; {figures}"
-    if row.low > 0 and row.p < _SIGNIFICANT:
-        return "ship", figures
-    if -margin <= row.low and row.high <= margin:
-        return "no difference within the margin", figures
-    return "cannot tell", figures
+    sides = prepare(base, tuned, dataset, options)
+    evaluations = evaluate_both(sides, dataset, top_k, progress=progress)
+    settings = {**sides.settings, **index_recall(sides, dataset, top_k), "seed": seed}
+    found = summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=sides.model_free)
+    return replace(found, settings=settings)
