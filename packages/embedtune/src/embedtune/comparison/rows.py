@@ -66,6 +66,10 @@ class SliceRow:
     """Lower end of the paired 95% interval of the difference."""
     high: float
     """Upper end."""
+    n_clusters: int = 0
+    """Documents or groups in it, of a document its groups of chunks; under 30 the interval is unreliable."""
+    exploratory: bool = True
+    """Always: of many parts some differ by chance, so none of them decides anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
