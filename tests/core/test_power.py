@@ -28,7 +28,7 @@ def test_a_difference_larger_than_what_was_discordant_is_all_that_is_discordant(
 
 
 def test_equal_questions_in_a_cluster_count_as_one() -> None:
-    """n questions that stand and fall together: 1 + (n - 1) * 1 times as many are needed."""
+    """Where n stand and fall together, 1 + (n - 1) * 1 times as many are needed."""
     each = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 400)
     effect = design_effect(np.repeat(each, 5), list(np.repeat(np.arange(400), 5)))
     assert effect == pytest.approx(5, rel=0.01)

@@ -1,14 +1,16 @@
 """`compare`: base and tuned model on the same questions, with paired intervals and a verdict."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedtune.comparison.doctor import diagnose
 from embedtune.comparison.options import SearchOptions
 from embedtune.comparison.rows import Comparison
 from embedtune.comparison.searching import evaluate_both, index_recall, prepare
 from embedtune.comparison.summarising import summarise
+from embedtune.comparison.verdicts import check_margin
 from embedtune.dataset import QADataset
 from embedtune.reranking import DEFAULT_DEPTH
 
@@ -42,7 +44,8 @@ def compare(
     lies below 0, *no difference within the margin* if inside the margin, else *cannot tell*, with the number of
     questions that would do. On questions that a model has seen in training it is never *ship*.
 
-    Interval and test draw whole clusters: the questions on one document, or those that share chunks.
+    Interval and test draw whole clusters: the questions on one document, or those that share chunks. If the verdict
+    is not *ship*, `findings` tells what was measured that may be the reason.
 
     Each text is embedded once by each model, each pair of query and text is scored once by the reranker, and what the
     model cannot change (``fts``) is searched once. Two searches, or a search and a model, are compared by the same
@@ -55,7 +58,7 @@ def compare(
         query_types: ``vector`` is searched exactly in core; ``fts``, ``hybrid`` and ``vector_indexed`` need an engine.
             With ``reranked_`` before it (``reranked_vector``) the finds of a type are reranked.
         top_k: Cut-off of the primary metric.
-        margin: A difference that does not matter, as a fraction.
+        margin: A difference that does not matter, as a fraction in [0, 1): 0.01 is one point.
         reranker: For the reranked types: a reference, a `Reranker`, or what an installed plugin knows: a
             ``CrossEncoder`` of sentence-transformers, a reranker of LanceDB.
         depth: Finds of each query that are reranked.
@@ -67,10 +70,11 @@ def compare(
         plugins: Where models, rerankers and engines are looked up.
 
     Raises:
-        EvaluationError: If a query type is unknown, given twice or lacks its reranker, or ``top_k`` or ``depth`` is
-            below 1; before anything is loaded.
+        EvaluationError: If a query type is unknown, given twice or lacks its reranker, ``top_k`` or ``depth`` is
+            below 1, or ``margin`` out of range; before anything is loaded.
         BackendNotFoundError: If an engine is needed and none is installed.
     """
+    check_margin(margin)
     options = SearchOptions(
         query_types=query_types,
         top_k=top_k,
@@ -84,5 +88,13 @@ def compare(
     sides = prepare(base, tuned, dataset, options)
     evaluations = evaluate_both(sides, dataset, top_k, progress=progress)
     settings = {**sides.settings, **index_recall(sides, dataset, top_k), "seed": seed}
-    found = summarise(evaluations, dataset, top_k, margin=margin, seed=seed, model_free=sides.model_free)
-    return replace(found, settings=settings)
+    return summarise(
+        evaluations,
+        dataset,
+        top_k,
+        margin=margin,
+        seed=seed,
+        model_free=sides.model_free,
+        settings=settings,
+        doctor=partial(diagnose, dataset, *sides.embedders, *sides.records),
+    )

@@ -40,6 +40,8 @@ class Sides:
 
     searches: Mapping[str, Pair]
     """The searches by query type."""
+    embedders: tuple[Embedder | None, Embedder | None]
+    """The models as they were resolved; None for a search."""
     records: tuple[ModelRecord | None, ModelRecord | None]
     """What each says it has seen."""
     model_free: frozenset[str]
@@ -71,6 +73,7 @@ def prepare(base: object, tuned: object, dataset: QADataset, options: SearchOpti
     free = backend.model_free if backend is not None else frozenset()
     return Sides(
         searches=searches,
+        embedders=(found[0].embedder, found[1].embedder),
         records=(found[0].record, found[1].record),
         model_free=frozenset(name for name in searches if plain(name) in free),
         engines=engines,
