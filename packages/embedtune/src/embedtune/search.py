@@ -139,8 +139,8 @@ class ExactSearch:
     ) -> list[tuple[Ranking, ...]]:
         """Where some chunks stand among all, without sorting; in the order that `search` gives.
 
-        It takes little more time than the matrix product of queries and chunks, half as much again for each further
-        one of ``dims``, and beside the vectors 128 MiB, or a quarter of the chunks' vectors if that is more.
+        It takes a fifth more time than the matrix product of queries and chunks, for each further one of ``dims`` three
+        fifths more, and beside the vectors 128 MiB, or a quarter of the chunks' vectors if that is more.
 
         Args:
             queries: Texts.
