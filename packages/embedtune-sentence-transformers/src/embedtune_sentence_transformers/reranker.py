@@ -43,7 +43,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, model: CrossEncoder, folder: Path | None = None, *, batch_size: int = 32) -> None:
-        labels = int(getattr(model, "num_labels", None) or model.config.num_labels)
+        labels = int(model.num_labels)
         if labels != 1:
             raise EvaluationError(
                 f"The cross-encoder gives {labels} numbers for a pair; a reranker gives one. Give a model that was "

@@ -36,7 +36,7 @@ def described(given: object, found: object) -> dict[str, Any]:
     name = str(given) if isinstance(given, str | Path) else getattr(found, "record_folder", None)
     if name is None:
         kind = given if hasattr(given, "__qualname__") else type(given)
-        name = f"{kind.__module__}.{kind.__qualname__}"  # type: ignore[attr-defined]
+        name = f"{kind.__module__}.{kind.__qualname__}"
     return {"name": str(name), "fingerprint": getattr(found, "fingerprint", None)}
 
 
