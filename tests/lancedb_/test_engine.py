@@ -248,6 +248,18 @@ def test_one_indexed_query_and_many_agree(clustered: Clustered) -> None:
     assert [search.search([query], k=5)[0] for query in ASKED[:5]] == search.search(ASKED[:5], k=5)
 
 
+def test_an_index_is_built_for_the_search_that_needs_it_alone() -> None:
+    """Of two tables that are compared by vectors and by text, one needs the text's index."""
+    engine = LanceEngine({"a": "red apples", "b": "blue sky"}, HashEmbedder(), index="IVF_FLAT")
+    engine.searcher("vector").search(["apples"], k=1)
+    assert engine._table.list_indices() == []
+    engine.searcher("fts")
+    engine.searcher("hybrid")
+    assert [index.columns for index in engine._table.list_indices()] == [["text"]]
+    engine.searcher("vector_indexed")
+    assert sorted(index.columns for index in engine._table.list_indices()) == [["text"], ["vector"]]
+
+
 def test_an_index_that_holds_nothing_says_that_the_search_is_exact(caplog: pytest.LogCaptureFixture) -> None:
     """Below 256 rows LanceDB trains no product quantiser, and a recall of 1 would be a lie."""
     engine = LanceEngine(tiny_dataset(8).corpus, HashEmbedder(), index="IVF_PQ")

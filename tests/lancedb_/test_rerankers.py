@@ -107,6 +107,7 @@ def test_scores_are_those_that_lancedb_sorts_by(cross_encoder: Path) -> None:
     corpus = tiny_dataset().corpus
     reranker = CrossEncoderReranker(str(cross_encoder), device="cpu", trust_remote_code=False)
     engine = LanceEngine(corpus, HashEmbedder())
+    engine.searcher("fts")
     query = "what do drums cost?"
     theirs = engine._table.search(query, query_type="fts").rerank(reranker).limit(4).to_arrow()
     ours = as_reranker(reranker).score([(query, corpus[chunk]) for chunk in theirs["id"].to_pylist()])

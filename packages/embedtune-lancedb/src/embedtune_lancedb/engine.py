@@ -18,7 +18,7 @@ from embedtune import Embedder, EmbeddingError, EvaluationError, Search
 from embedtune.protocols import Vectors
 from embedtune.search import checked_vectors
 from embedtune_lancedb.indexes import build_index, index_settings
-from embedtune_lancedb.plugin import DEFAULT_INDEX, QUERY_TYPES
+from embedtune_lancedb.plugin import DEFAULT_INDEX, INDEXED, QUERY_TYPES
 
 __all__ = ["LanceEngine"]
 
@@ -32,8 +32,8 @@ _QUERIES_WORTH_A_BAR = 1000
 class LanceEngine:
     """LanceDB filled with a corpus, in a temporary folder that goes with this object.
 
-    Chunks with the same text are one row, under the id that came first. The index is built when ``vector_indexed`` is
-    first asked for; ``vector`` and ``hybrid`` compare with every row.
+    Chunks with the same text are one row, under the id that came first. An index is built when a search that needs it
+    is first asked for; ``vector`` and ``hybrid`` compare with every row.
 
     Args:
         corpus: Text by chunk id.
@@ -61,7 +61,7 @@ class LanceEngine:
     ) -> None:
         self._index = index_settings(index, "cosine" if embedder is None else embedder.similarity)
         self._nprobes, self._refine_factor, self._fusion = nprobes, refine_factor, fusion or RRFReranker()
-        self._has_index = False
+        self._built: set[str] = set()
         ids_by_text: dict[str, str] = {}
         for chunk, text in corpus.items():
             ids_by_text.setdefault(text, chunk)
@@ -87,12 +87,18 @@ class LanceEngine:
             raise EvaluationError(f"LanceDB has no query type {query_type!r}; it has {', '.join(QUERY_TYPES)}.")
         if query_type != "fts" and self._embedder is None:
             raise EvaluationError(f"The query type {query_type!r} needs an embedder; without one there is only 'fts'.")
+        if query_type in ("fts", "hybrid") and "text" not in self._built:
+            self._table.create_index("text", config=FTS())
+            self._built.add("text")
+        if query_type == INDEXED and "vector" not in self._built:
+            build_index(self._table, self._index)
+            self._built.add("vector")
         return _Searcher(self, query_type)
 
     def index_recall(self, queries: Sequence[str], k: int) -> float:
         """Share of the exact first ``k`` of all queries that the index gives back, in [0, 1]; 1 if there are none."""
         exact = self.searcher("vector").search(queries, k)
-        indexed = self.searcher("vector_indexed").search(queries, k)
+        indexed = self.searcher(INDEXED).search(queries, k)
         n_kept = sum(len(set(one) & set(other)) for one, other in zip(exact, indexed, strict=True))
         return n_kept / max(sum(map(len, exact)), 1) if any(exact) else 1.0
 
@@ -102,9 +108,6 @@ class LanceEngine:
 
     def by_index(self, queries: Sequence[str], k: int) -> Iterator[pa.Table]:
         """The nearest rows of each query that the index finds; columns as `by_vector`."""
-        if not self._has_index:
-            build_index(self._table, self._index)
-            self._has_index = True
         return self._in_batches(queries, k, indexed=True)
 
     def _in_batches(self, queries: Sequence[str], k: int, *, indexed: bool) -> Iterator[pa.Table]:
@@ -161,7 +164,7 @@ class _Searcher:
     def __init__(self, engine: LanceEngine, query_type: str) -> None:
         self._rankings = {
             "vector": engine.by_vector,
-            "vector_indexed": engine.by_index,
+            INDEXED: engine.by_index,
             "fts": engine.by_text,
             "hybrid": engine.by_both,
         }[query_type]
@@ -174,9 +177,7 @@ class _Searcher:
 
 
 def _fill(folder: str, ids: list[str], texts: list[str], vectors: Vectors | None) -> lancedb.table.Table:
-    table = lancedb.connect(folder).create_table("corpus", data=_rows(ids, texts, vectors))
-    table.create_index("text", config=FTS())
-    return table
+    return lancedb.connect(folder).create_table("corpus", data=_rows(ids, texts, vectors))
 
 
 def _rows(ids: list[str], texts: list[str], vectors: Vectors | None) -> pa.Table:

@@ -18,7 +18,10 @@ __all__ = [
 TABLES = frozenset({"queries.lance", "corpus.lance", "relevant_docs.lance"})
 """Folders of the three tables of a data set."""
 
-QUERY_TYPES = ("vector", "vector_indexed", "fts", "hybrid")
+INDEXED = "vector_indexed"
+"""The query type that searches through an approximate index."""
+
+QUERY_TYPES = ("vector", INDEXED, "fts", "hybrid")
 """The ways in which LanceDB searches."""
 
 DEFAULT_INDEX = "IVF_HNSW_SQ"
