@@ -40,7 +40,8 @@ class LanceEngine:
         embedder: Embeds the corpus now and the queries later; None for full text alone.
         index: LanceDB's name of the index of ``vector_indexed``, such as ``IVF_HNSW_SQ`` or ``IVF_PQ``, or one of
             the settings in ``lancedb.index``, such as ``IvfPq(num_sub_vectors=48)``; the distance is always the
-            embedder's. LanceDB starts product quantisation (PQ, RQ) at random, so its figures differ from run to run.
+            embedder's. LanceDB builds indexes from random starts and on several threads: what is found through one
+            differs a little from run to run.
         nprobes: Partitions that an indexed search looks at; LanceDB's default if None.
         refine_factor: How many times ``k`` candidates are compared by their exact vectors; none if None.
         fusion: How ``hybrid`` makes one ranking of two: a reranker of LanceDB; reciprocal rank fusion if None.
