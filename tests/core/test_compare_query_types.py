@@ -66,7 +66,15 @@ class Engine:
         return 0.75
 
 
-BACKEND = SearchBackend(name="words", query_types=("vector", "vector_indexed", "fts", "hybrid"), load=Engine)
+BACKEND = SearchBackend(
+    name="words", query_types=("vector", "vector_indexed", "fts", "hybrid"), load=Engine, options={"depth": 3}
+)
+
+
+@pytest.fixture
+def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is embedded for findings, a few texts where the verdict is not *ship*, is not what is searched."""
+    monkeypatch.setattr("embedtune.comparison.comparing.diagnose", lambda *arguments: ())
 
 
 @pytest.fixture
@@ -124,6 +132,7 @@ def test_a_missing_reranker_folder_is_named_before_a_text_is_embedded(plugins: P
 # Once
 
 
+@pytest.mark.usefixtures("no_doctor")
 def test_each_text_is_embedded_once_by_each_model(with_engine: PluginManager) -> None:
     dataset, models = tiny_dataset(8), (Counting(64), Counting(8))
     types = ("vector", "fts", "hybrid", "reranked_vector", "reranked_fts", "reranked_hybrid")
@@ -205,6 +214,7 @@ def test_a_depth_that_is_too_small_to_matter_is_said_once(caplog: pytest.LogCapt
 # The cache
 
 
+@pytest.mark.usefixtures("no_doctor")
 def test_a_second_comparison_embeds_and_scores_nothing(tmp_path: Path) -> None:
     dataset = tiny_dataset(8)
     rows = []
@@ -244,6 +254,7 @@ def test_settings_say_what_was_compared_and_json_can_hold_them(with_engine: Plug
         "tuned": {"name": "embedtune.testing.fakes.HashEmbedder", "fingerprint": "hash-embedder-8"},
         "query_types": ["hybrid", "reranked_hybrid"],
         "engine": "words",
+        "engine_options": {"depth": 3},
         "reranker": {"name": "embedtune.testing.fakes.WordReranker", "fingerprint": "word-reranker"},
         "depth": 20,
         "seed": 3,

@@ -291,4 +291,10 @@ def test_compare_tells_what_the_index_loses_with_each_model() -> None:
         engine=lancedb_engine(index="IVF_FLAT"),
     )
     assert found.settings["index_recall"] == {"k": 5, "base": 1.0, "tuned": 1.0}
+    assert found.settings["engine_options"] == {
+        "index": "IVF_FLAT",
+        "nprobes": None,
+        "refine_factor": None,
+        "fusion": None,
+    }
     assert {row.query_type for row in found.rows} == {"vector", "vector_indexed"}

@@ -93,6 +93,7 @@ def lancedb_engine(
     >>> lancedb_engine(index="IVF_PQ", refine_factor=10).query_types
     ('vector', 'vector_indexed', 'fts', 'hybrid')
     """
+    options = {"index": index, "nprobes": nprobes, "refine_factor": refine_factor, "fusion": fusion}
 
     def load(corpus: Mapping[str, str], embedder: Embedder | None) -> SearchEngine:
         from embedtune_lancedb.engine import LanceEngine  # as above
@@ -110,6 +111,7 @@ def lancedb_engine(
         name="lancedb",
         query_types=QUERY_TYPES,
         load=load,
+        options={name: value if isinstance(value, int | None) else str(value) for name, value in options.items()},
         summary="exact and indexed vectors, full text, and both by reciprocal rank fusion, in a temporary LanceDB",
     )
 

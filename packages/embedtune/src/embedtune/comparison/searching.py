@@ -82,6 +82,7 @@ def prepare(base: object, tuned: object, dataset: QADataset, options: SearchOpti
             "tuned": described(tuned, found[1].embedder or found[1].search),
             "query_types": list(searches),
             "engine": backend.name if backend is not None else "exact" if engines else None,
+            "engine_options": dict(backend.options) if backend is not None else {},
             "reranker": None if reranker is None else described(options.reranker, reranker),
             "depth": None if reranker is None else options.depth,
             "versions": dict(versions()),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from embedtune.protocols import BaseLLM, Embedder, Reranker, Search
 
@@ -92,6 +92,8 @@ class SearchBackend:
     """``load(corpus, embedder)`` fills an engine with texts by id; None where only text is searched."""
     model_free: frozenset[str] = frozenset({"fts"})
     """The query types whose ranking the model cannot change."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the engine, for the record of a comparison; JSON can hold them."""
     summary: str = ""
     """One line for ``embedtune plugins``."""
 
