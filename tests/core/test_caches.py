@@ -13,8 +13,10 @@ import embedtune.disk_store
 from embedtune import EmbeddingError, EvaluationError
 from embedtune.caches import CachedEmbedder, ScoreCache, VectorCache
 from embedtune.disk_store import DiskStore
+from embedtune.evaluation import evaluate_search
 from embedtune.protocols import Vectors
-from embedtune.testing import EmbedderContract, HashEmbedder
+from embedtune.resolve import as_search
+from embedtune.testing import EmbedderContract, HashEmbedder, tiny_dataset
 
 RunPython = Callable[..., Any]
 
@@ -139,6 +141,22 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"No cache can be kept in .*cache'.*Give a folder"):
         VectorCache(tmp_path / "cache")
     assert (tmp_path / "cache").read_text() == "mine"
+
+
+def test_a_model_that_is_searched_keeps_its_vectors(tmp_path: Path) -> None:
+    dataset = tiny_dataset()
+    for expected in (12, 0):
+        model = Counting()
+        search, _ = as_search(model, dataset.corpus, cache=tmp_path)
+        evaluate_search(search, dataset, top_k=1)
+        assert len(model.embedded) == expected
+
+
+def test_the_folder_of_a_models_record_is_passed_on(tmp_path: Path) -> None:
+    embedder = Counting()
+    assert CachedEmbedder(embedder, tmp_path).record_folder is None
+    embedder.folder = tmp_path / "model"  # type: ignore[attr-defined]
+    assert CachedEmbedder(embedder, tmp_path).record_folder == tmp_path / "model"
 
 
 # Crashes, damage and other processes

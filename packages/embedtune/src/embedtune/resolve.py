@@ -77,7 +77,7 @@ def as_search(
     plugins: "PluginManager | None" = None,
     *,
     queries: Mapping[str, str] | None = None,
-    cache: "VectorCache | None" = None,
+    cache: "VectorCache | str | Path | None" = None,
 ) -> tuple[Search, ModelRecord | None]:
     """The thing as a search over a corpus, and what its model says it has seen.
 
@@ -87,7 +87,7 @@ def as_search(
         corpus: Text by chunk id.
         plugins: Where it is looked up.
         queries: Query texts by id, for a run file.
-        cache: Where a model's vectors are kept.
+        cache: Where a model's vectors are kept: a `VectorCache` or its folder.
 
     Raises:
         EvaluationError: If nothing knows it.
