@@ -21,6 +21,7 @@ EVIL = (
     "‮right to left‬ مرحبا 👩‍👩‍👧 {{ 7*7 }} \u2028\u2029",
     "nul\x00and\x1bescape\x85",
     "'\"><svg onload=alert(1)> &amp; ]]>",
+    '<a href="https://example.com">a link</a>',
 )
 """Texts that are markup, code or worse to a careless reader."""
 

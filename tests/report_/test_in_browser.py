@@ -144,13 +144,15 @@ def luminance(colour: str) -> float:
 
 def test_evil_texts_are_shown_and_do_nothing(browser: "Browser", tmp_path: Path) -> None:
     comparison, dataset = evil_comparison()
-    path = write_page(comparison, dataset, tmp_path / "page.html", base_name=EVIL[0], tuned_name=EVIL[1])
+    path = write_page(comparison, dataset, tmp_path / "page.html", base_name=EVIL[0], tuned_name=EVIL[6])
     with opened_page(browser, path) as opened:
         for summary in opened.page.locator("#list summary").all():
             summary.click()
         shown = opened.page.locator("#list .asked").all_inner_texts()
         assert any("</script><script>alert(1)</script> question" in text for text in shown)
         assert opened.page.locator("#list img, #list svg, #list script").count() == 0
+        assert opened.page.locator("#curve-plot .legendtext").all_text_contents() == [EVIL[0], EVIL[6]]
+        assert opened.page.locator("#curve-plot a").count() == 0
         assert opened.complaints == []
         assert opened.requests == [path.as_uri()]
     assert len(shown) == len(dataset)

@@ -54,6 +54,9 @@
 
   // Plots
 
+  /** Plotly reads a few tags in its texts, links among them. */
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
   function colours() {
     const style = getComputedStyle(document.documentElement);
     const named = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -75,7 +78,9 @@
       // Where a finger scrolls the page, dragging over a plot must not zoom it.
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" },
-      xaxis: { ...axis, showgrid: false, ...x }, yaxis: { ...axis, ...y }, ...rest,
+      // A spike below 0 is drawn without an outline.
+      xaxis: { ...axis, showgrid: false, spikecolor: muted, spikethickness: -1, ...x },
+      yaxis: { ...axis, ...y }, ...rest,
     };
     Plotly.react(byId(id), traces, layout, { responsive: true, displaylogo: false, displayModeBar: false });
   }
@@ -105,7 +110,7 @@
 
   function curves(name, baseColour, tunedColour, label) {
     const line = (values, model, color, dash) => ({
-      x: values.map((_, place) => place + 1), y: values, name: label(name, model), mode: "lines+markers",
+      x: values.map((_, place) => place + 1), y: values, name: plain(label(name, model)), mode: "lines+markers",
       line: { color, width: 2, dash }, marker: { size: 5 }, hovertemplate: "%{y:.3f}",
     });
     const { [`base_${shown.measure}`]: base, [`tuned_${shown.measure}`]: tuned } = data.curves[name];
@@ -115,7 +120,7 @@
   function differences(name, color, offset) {
     const rows = data.differences[name];
     return {
-      x: rows.map(([k]) => k + offset), y: rows.map((row) => row[1]), name, mode: "markers",
+      x: rows.map(([k]) => k + offset), y: rows.map((row) => row[1]), name: plain(name), mode: "markers",
       marker: { color, size: 8 }, hovertemplate: "%{y:+.3f}, 95% interval %{customdata[0]:+.3f} to %{customdata[1]:+.3f}",
       customdata: rows.map((row) => row.slice(2)),
       error_y: {
@@ -215,17 +220,17 @@
     const relevant = new Set(question.expected);
     const seen = question.seen ? ", seen in training or selection" : "";
     const expected = [
-      element("h4", { text: `Question ${question.id}${seen}; relevant:` }),
+      element("h4", { children: ["Question ", element("bdi", { text: question.id }), `${seen}; relevant:`] }),
       ...question.expected.map((place) => chunk(place, "", true)),
     ];
     const column = (name, places) => element("div", {
       children: [
-        element("h4", { text: `${name} retrieved${places.length ? "" : " nothing"}` }),
+        element("h4", { children: [element("bdi", { text: name }), ` retrieved${places.length ? "" : " nothing"}`] }),
         element("ol", { children: places.map((place, at) => chunk(place, at + 1, relevant.has(place))) }),
       ],
     });
-    const children = [element("div", { className: "expected", children: expected }), column(baseName, base), column(tunedName, tuned)];
-    return element("div", { className: "answers", children });
+    const first = element("div", { className: "expected", children: expected });
+    return element("div", { className: "answers", children: [first, column(baseName, base), column(tunedName, tuned)] });
   }
 
   function chunk(place, rank, isRelevant) {
@@ -246,7 +251,8 @@
     shown.ranks = button ? [bands[button.dataset.down], bands[button.dataset.across]] : null;
     for (const other of document.querySelectorAll(".matrix button")) other.setAttribute("aria-pressed", String(other === button));
     const clear = byId("clear-ranks");
-    const band = ([first, last]) => (first === 0 ? "not found" : `rank ${first}${last === null ? "+" : last === first ? "" : `–${last}`}`);
+    const end = ([first, last]) => (last === null ? "+" : last === first ? "" : `–${last}`);
+    const band = ([first, last]) => (first === 0 ? "not found" : `rank ${first}${end([first, last])}`);
     clear.hidden = !button;
     clear.textContent = button ? `${shown.ranks.map(band).join(" → ")} ×` : "";
     clear.setAttribute("aria-label", `Clear the filter by ranks: ${clear.textContent}`);
