@@ -1,5 +1,6 @@
 """The laws of packaging: names, versions, extras and files agree in all six distributions."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,12 @@ def read_toml(folder: Path) -> dict[str, Any]:
 def published_form(requirement: str, version: str) -> str:
     """A requirement in one spelling; a local path becomes the exact version of that package.
 
-    >>> published_form("embedtune @ {root:uri}/packages/embedtune", "1.0")
+    >>> published_form("embedtune @ {root:uri}/packages/embedtune/.", "1.0")
     'embedtune==1.0'
     """
     if "{root:uri}" in requirement:
         name, path = (part.strip() for part in requirement.split("@", 1))
-        assert path == f"{{root:uri}}/packages/{name}", f"{requirement!r} does not point at its own folder"
+        assert path == f"{{root:uri}}/packages/{name}/.", f"{requirement!r} does not point at its own folder"
         return f"{canonicalize_name(name)}=={version}"
     parsed = Requirement(requirement)
     parsed.name = canonicalize_name(parsed.name)
@@ -41,6 +42,15 @@ def published_extra(requirements: list[str], version: str) -> set[str]:
     """An extra's requirements without the pins that only the tests need."""
     forms = {published_form(requirement, version) for requirement in requirements}
     return {form for form in forms if Requirement(form).name not in TEST_PINS}
+
+
+def test_pip_keeps_no_wheel_of_a_local_folder() -> None:
+    """It would install the old code again, from the same place, after an update of the checkout."""
+    extras_of_root = read_toml(ROOT)["project"]["optional-dependencies"].values()
+    paths = [line for lines in extras_of_root for line in lines if "{root:uri}" in line]
+    assert len(paths) > 10
+    # The last part of the path is what pip reads, by this pattern, as name-version.
+    assert not [path for path in paths if re.search(r"[a-z0-9_.]+-[a-z0-9_.!+-]+", path.rpartition("/")[2])]
 
 
 def extras(folder: Path) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from embedtune import (
     ModelNotFoundError,
     PluginManager,
     QADataset,
+    compare,
     evaluate,
 )
 from embedtune.evaluation import evaluate_search
@@ -449,3 +450,21 @@ def test_two_models_mixed_up_are_refused() -> None:
 
     with pytest.raises(EvaluationError, match="Queries have 8 dimensions, chunks 64: two models are mixed up"):
         evaluate(Mixed(), tiny_dataset())
+
+
+def test_a_data_set_of_another_shape_is_asked_for_ours() -> None:
+    """As the data sets for other frameworks are."""
+
+    class Other:
+        def to_qa_dataset(self) -> QADataset:
+            return tiny_dataset()
+
+    expected = evaluate(HashEmbedder(), tiny_dataset()).metrics
+    assert evaluate(HashEmbedder(), Other()).metrics == expected  # type: ignore[arg-type]  # by its method
+    assert compare(HashEmbedder(), HashEmbedder(), Other()).n_queries == 8  # type: ignore[arg-type]  # likewise
+
+
+@pytest.mark.parametrize("wrong", ["questions.json", {"queries": {}}, None])
+def test_what_is_no_data_set_is_refused_by_name(wrong: Any) -> None:
+    with pytest.raises(EvaluationError, match=r"must be a QADataset; got a \w+.*QADataset.load"):
+        evaluate(HashEmbedder(), wrong)

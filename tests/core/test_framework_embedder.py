@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedtune import EmbeddingError, ModelNotFoundError, PluginManager, evaluate
+from embedtune import BackendNotFoundError, EmbeddingError, ModelNotFoundError, PluginManager, evaluate
 from embedtune.framework_embedder import FrameworkEmbedder, LazyEmbedder
 from embedtune.plugins import EmbedderBackend, hookimpl
 from embedtune.testing import EmbedderContract, HashEmbedder, tiny_dataset
@@ -152,3 +152,13 @@ def test_threads_take_turns_and_load_once(folder: Path, hashes: Hashes, plugins:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda text: embedder.embed_queries([text]), "abcdefgh"))
     assert len(hashes.loads) == 1
+
+
+def test_a_folder_without_a_model_is_refused_before_its_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project's folder takes minutes to hash."""
+    (tmp_path / "notes.json").write_text("[" * 100_000)
+    monkeypatch.setattr("embedtune.framework_embedder.folder_fingerprint", lambda *_, **__: pytest.fail("hashed"))
+    with pytest.raises(BackendNotFoundError):
+        LazyEmbedder(str(tmp_path), plugins=PluginManager(found=[]))

@@ -195,7 +195,7 @@ def test_control_c_says_how_to_go_on(shell: Shell) -> None:
         [*words, "--concurrency", "1"],
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ.copy(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while len(shell.server.done("answered")) < 2:

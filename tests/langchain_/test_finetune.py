@@ -10,7 +10,16 @@ import pytest
 from langchain_core.documents import Document
 from sentence_transformers import SentenceTransformer
 
-from embedtune import GenerationError, ModelFolderError, ModelNotFoundError, QADataset, TuningError, evaluate, leaks
+from embedtune import (
+    EmbeddingError,
+    GenerationError,
+    ModelFolderError,
+    ModelNotFoundError,
+    QADataset,
+    TuningError,
+    evaluate,
+    leaks,
+)
 from embedtune.testing import tiny_dataset
 from framework_models import AsyncChat
 from langchain_embedtune import EmbedtuneEmbeddings, finetune
@@ -168,6 +177,10 @@ def test_the_base_stays_as_it_is(secret: QADataset, prompted: Path, tmp_path: Pa
         ({"epochs": 0}, TuningError, "epochs must be a whole number of at least 1; got 0"),
         ({"test": 1}, TuningError, r"test must lie in \[0, 1\).*got 1"),
         ({"base": "/nowhere/m"}, ModelNotFoundError, "No model folder at '/nowhere/m'"),
+        ({"base": "nobody/no-model"}, ModelNotFoundError, "Cannot load the model 'nobody/no-model'"),
+        ({"device": "gpu"}, EmbeddingError, "device 'gpu' is none that PyTorch knows"),
+        ({"valset": 3}, TuningError, "valset must be a QADataset, or None; got a int"),
+        ({"test": "0.2"}, TuningError, r"test must lie in \[0, 1\).*got '0.2'"),
         ({"path": "taken"}, ModelFolderError, "taken"),
         ({"llm_options": {"num_questions": 3}}, TypeError, "num_questions"),
     ],
@@ -205,5 +218,30 @@ def test_an_llm_that_answers_nothing_is_an_error_and_no_model(
     documents: list[Document], prompted: Path, tmp_path: Path
 ) -> None:
     with scripted_server(lambda _: Reply({}, status=500)) as server, pytest.raises(GenerationError):
+        finetune(documents, prompted, path=tmp_path / "m", **options(server), **QUICK)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_valset_on_the_documents_is_refused_before_the_llm_is_asked(
+    wikipedia: QADataset, documents: list[Document], prompted: Path, tmp_path: Path, asked: ScriptedServer
+) -> None:
+    with pytest.raises(TuningError, match="of the documents answer questions of the valset"):
+        finetune(documents, prompted, path=tmp_path / "m", valset=wikipedia, **options(asked))
+    assert asked.requests == []
+
+
+def test_an_llm_that_fails_on_most_documents_trains_nothing(
+    documents: list[Document], prompted: Path, tmp_path: Path
+) -> None:
+    """A model tuned on a quarter of the data would look like one tuned on all."""
+    n_asked = itertools.count()
+
+    def write(request: Request) -> Reply:
+        return Reply({}, status=500) if next(n_asked) >= 2 else Reply(chat_answer("What is told here?"))
+
+    with (
+        scripted_server(write) as server,
+        pytest.raises((TuningError, GenerationError), match=r"wrote no question on|did not answer|status 500|500"),
+    ):
         finetune(documents, prompted, path=tmp_path / "m", **options(server), **QUICK)
     assert not (tmp_path / "m").exists()

@@ -217,6 +217,8 @@ def test_an_index_takes_it(embedding: EmbedtuneEmbedding, nodes: list[TextNode])
         ({"model_name": "small"}, r"leave model_name out"),
         ({"options": {"api_key": "sk-1"}}, r"'api_key' would stand in every file"),
         ({"model": None}, r"needs model="),
+        ({"max_seq_length": 1}, "max_seq_length must be a whole number of at least 2, or None; got 1"),
+        ({"truncate_dim": 0}, "truncate_dim must be a whole number of at least 1, or None; got 0"),
     ],
 )
 def test_trap_26_what_is_not_known_is_refused(small_model: Path, arguments: dict[str, object], message: str) -> None:
@@ -227,3 +229,13 @@ def test_trap_26_what_is_not_known_is_refused(small_model: Path, arguments: dict
 def test_a_missing_folder_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="No model folder"):
         EmbedtuneEmbedding(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["model", "options", "model_name"])
+def test_what_names_the_model_cannot_be_changed(embedding: EmbedtuneEmbedding, name: str) -> None:
+    """It would say another model than the one that embeds."""
+    with pytest.raises(EmbeddingError, match=f"'{name}' of an EmbedtuneEmbedding cannot be changed"):
+        setattr(embedding, name, "other")
+    with pytest.raises(EmbeddingError, match=f"'{name}' of an EmbedtuneEmbedding cannot be changed"):
+        embedding.model_copy(update={name: "other"})
+    assert embedding.model_copy(update={"embed_batch_size": 7}).embed_batch_size == 7

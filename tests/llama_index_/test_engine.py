@@ -263,3 +263,12 @@ def test_no_training_code_stands_here() -> None:
     names = {n.id for path in room.sources() for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
     assert "tune" in names
     assert not names & {"torch", "SentenceTransformer", "Trainer"}
+
+
+def test_trap_27_a_relative_base_is_found_after_a_change_of_the_working_folder(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_model.parent)
+    engine = SentenceTransformersFinetuneEngine(half(True), small_model.name, str(tmp_path / "m"), device="cpu")
+    monkeypatch.chdir(tmp_path)
+    assert engine.model.encode("a").shape == (384,)

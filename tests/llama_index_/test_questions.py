@@ -1,5 +1,6 @@
 """Questions on nodes, under the parameters of the package that is no more."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,3 +157,36 @@ def test_llama_indexs_own_evaluator_works_on_the_result() -> None:
     evaluator = RetrieverEvaluator.from_metric_names(["hit_rate"], retriever=retriever)
     found = [evaluator.evaluate(query=text, expected_ids=ids) for text, ids in dataset.query_docid_pairs]
     assert [row.metric_dict["hit_rate"].score for row in found] == [1.0] * 16
+
+
+def test_questions_that_a_file_has_stay_and_only_nodes_without_one_are_asked_about(tmp_path: Path) -> None:
+    """Somebody has paid for them, or corrected them by hand."""
+    path = tmp_path / "pairs.json"
+    generate_qa_embedding_pairs(nodes_of(TEXTS[:4]), Asker(), output_path=path, verbose=False)
+    content = json.loads(path.read_text())
+    first, *others = content["queries"]
+    dropped = [query for query in others if content["relevant_docs"][query] == content["relevant_docs"][others[-1]]]
+    content["queries"] = {query: content["queries"][query] for query in (first, *others) if query not in dropped}
+    content["queries"][first] = "In my own words?"
+    content["relevant_docs"] = {query: content["relevant_docs"][query] for query in content["queries"]}
+    path.write_text(json.dumps({name: content[name] for name in ("queries", "corpus", "relevant_docs", "mode")}))
+    path.with_name("pairs.json.answers.jsonl").unlink()
+    llm, nodes = Asker(), nodes_of(TEXTS)
+    dataset = generate_qa_embedding_pairs(nodes, llm, output_path=path, verbose=False)
+    assert sorted(llm.asked) == sorted(NUMBERS[3:])
+    assert dataset.queries[first] == "In my own words?"
+    assert dataset.relevant_docs[first] == [nodes[0].node_id]
+    assert len(dataset.queries) == 16
+    assert EmbeddingQAFinetuneDataset.from_json(path) == dataset
+
+
+def test_two_llms_of_one_class_do_not_share_answers(tmp_path: Path) -> None:
+    class Named(Asker):
+        model_name: str = "a"
+
+    path = tmp_path / "pairs.json"
+    generate_qa_embedding_pairs(nodes_of(TEXTS[:1]), Named(), output_path=path, verbose=False)
+    path.unlink()
+    other = Named(model_name="b")
+    generate_qa_embedding_pairs(nodes_of(TEXTS[:1]), other, output_path=path, verbose=False)
+    assert other.asked == NUMBERS[:1]

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from embedtune import Embedder, ModelNotFoundError, as_embedder, evaluate, plugin_manager
+from embedtune import (
+    BackendNotFoundError,
+    Embedder,
+    EmbeddingError,
+    ModelNotFoundError,
+    as_embedder,
+    evaluate,
+    plugin_manager,
+)
 from embedtune.testing import EmbedderContract, tiny_dataset
 
 
@@ -88,3 +96,35 @@ def test_an_unknown_hub_name_without_network_says_so() -> None:
 def test_texts_of_a_hundred_thousand_characters_are_embedded(small_model: Path) -> None:
     embedder = plugin_manager().embedder(str(small_model), device="cpu")
     assert embedder.embed_documents(["word " * 20_000]).shape == (1, 384)
+
+
+@pytest.mark.parametrize("side", ["embed_queries", "embed_documents"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("caf\ud83d", r"Text 1 of 2 holds half of a surrogate pair.*'caf"), (None, "Text 1 of 2 is a NoneType, None")],
+)
+def test_a_text_that_no_tokenizer_takes_is_named(small_model: Path, side: str, text: object, message: str) -> None:
+    embedder = plugin_manager().embedder(str(small_model), device="cpu")
+    with pytest.raises(EmbeddingError, match=message):
+        getattr(embedder, side)(["fine", text])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_seq_length": 100_000}, "max_seq_length=100000 does not fit .*the model has 512 positions"),
+        ({"max_seq_length": 1}, "max_seq_length=1 does not fit"),
+        ({"device": "gpu"}, "device 'gpu' is none that PyTorch knows. Give 'cpu'"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused_when_the_model_is_loaded(
+    small_model: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(EmbeddingError, match=message):
+        plugin_manager().embedder(str(small_model), **options)
+
+
+def test_a_folder_without_a_model_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Mine.")
+    with pytest.raises(BackendNotFoundError, match=r"holds no model that .* a model folder has a modules.json"):
+        plugin_manager().embedder(str(tmp_path))

@@ -1,6 +1,7 @@
 """A sentence-transformers model as an embedtune `Embedder`."""
 
 import logging
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["SentenceTransformerEmbedder", "embedding_dimension"]
 logger = logging.getLogger(__name__)
 
 _TEXTS_WORTH_A_BAR = 256
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def embedding_dimension(model: SentenceTransformer) -> int:
@@ -132,6 +134,7 @@ class SentenceTransformerEmbedder:
         return self._encode(texts, "encode_document")
 
     def _encode(self, texts: Sequence[str], method: str) -> Vectors:
+        _check_texts(texts)
         if not texts:
             return np.zeros((0, embedding_dimension(self.model)), dtype=np.float32)
         shown = len(texts) >= _TEXTS_WORTH_A_BAR if self._progress is None else self._progress
@@ -152,3 +155,16 @@ class SentenceTransformerEmbedder:
                 vectors[places] = np.asarray(encoded, dtype=np.float32)
                 bar.update(len(places))
         return vectors
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Tokenizers refuse such texts without a word of which one it is."""
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise EmbeddingError(f"Text {place} of {len(texts)} is a {type(text).__name__}, {text!r:.60}; give a str.")
+        if not text.isascii() and _SURROGATE.search(text):
+            raise EmbeddingError(
+                f"Text {place} of {len(texts)} holds half of a surrogate pair, which no tokenizer takes: {text!r:.60}. "
+                "It was decoded wrongly, or cut in the middle of a sign: text.encode('utf-8', 'replace').decode() "
+                "puts a question mark there."
+            )

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from embedtune import EmbedtuneError, ModelFolderError, ModelNotFoundError
+from embedtune import EmbeddingError, EmbedtuneError, ModelFolderError, ModelNotFoundError
 from embedtune.fingerprints import folder_fingerprint
 
 __all__ = [
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 SAFETENSORS_ALONE = {"use_safetensors": True}
 """A pickle of weights can run code."""
+
+_POSITIONS_FROM_2 = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
+"""Model types that count positions from the padding token's id on: the first two are never a token's."""
 
 QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -55,9 +58,11 @@ def load_model(
 
     Raises:
         ModelNotFoundError: If the hub has no such model, or cannot be reached and it is not cached.
+        EmbeddingError: If there is no such device, or the model has not so many positions.
         ModelFolderError: If a file of it is broken, or it wants code of its own to run and ``trust_remote_code`` is
             False.
     """
+    _check_device(device)
     with telling_what_is_wrong(
         ref, "give trust_remote_code=True to tune(), or load it yourself and give the loaded model"
     ):
@@ -71,6 +76,7 @@ def load_model(
     # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
     model = model.float()
     if max_seq_length is not None:
+        _check_max_seq_length(model, ref, max_seq_length)
         model.max_seq_length = max_seq_length
     return model
 
@@ -107,6 +113,29 @@ def telling_what_is_wrong(ref: str, to_trust_it: str) -> Iterator[None]:
             f"The model {ref!r} cannot be loaded: {type(error).__name__}: {_first_line(error)} Is a file missing or "
             "cut off? Download or tune it again."
         ) from error
+
+
+def _check_device(device: str | None) -> None:
+    try:
+        kind = torch.device(device).type if device is not None else "cpu"
+    except RuntimeError as error:
+        raise EmbeddingError(
+            f"device {device!r} is none that PyTorch knows. Give 'cpu', 'cuda', 'cuda:1', 'mps' or 'xpu', or leave it "
+            "out for the fastest there is."
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise EmbeddingError(f"device {device!r} is not there: this PyTorch, {torch.__version__}, sees no CUDA GPU.")
+
+
+def _check_max_seq_length(model: SentenceTransformer, ref: str, max_seq_length: int) -> None:
+    """Refuse what the model has no positions for, which else fails at the first text that is long enough."""
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and getattr(config, "model_type", None) in _POSITIONS_FROM_2:
+        positions -= 2
+    if max_seq_length < 2 or (isinstance(positions, int) and max_seq_length > positions):
+        limit = f"; the model has {positions} positions" if isinstance(positions, int) else ""
+        raise EmbeddingError(f"max_seq_length={max_seq_length} does not fit {ref!r}: give at least 2{limit}.")
 
 
 def _first_line(error: Exception) -> str:

@@ -15,11 +15,14 @@ from embedtune.judging import Judge
 from embedtune.metrics import relevant_ranks
 from embedtune.protocols import Search
 from embedtune.records import ModelRecord
-from embedtune.resolve import as_embedder, as_search, record_of
+from embedtune.resolve import as_dataset, as_embedder, as_search, record_of
 from embedtune.retrievers import RetrieverSearch
 from embedtune.search import ExactSearch, Ranking
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embedtune.caches import VectorCache
     from embedtune.plugins import PluginManager
 
 __all__ = ["DEFAULT_CUT_OFFS", "Evaluation", "evaluate", "evaluate_dims", "evaluate_search"]
@@ -92,6 +95,7 @@ def evaluate(
     top_k: int = 5,
     *,
     cut_offs: Sequence[int] = DEFAULT_CUT_OFFS,
+    cache: "str | Path | VectorCache | None" = None,
     plugins: "PluginManager | None" = None,
 ) -> Evaluation:
     """Search every query in the corpus and compare with what is relevant.
@@ -106,10 +110,12 @@ def evaluate(
     Args:
         model_or_search: A reference (``"sentence-transformers/all-MiniLM-L6-v2"``, a folder, ``"backend:ref"``), an
             `Embedder` or `Search`, or what an installed plugin knows: a sentence-transformers model, a LanceDB
-            embedding function, a LangChain ``Embeddings``, a LlamaIndex ``BaseEmbedding``.
+            embedding function, a LangChain ``Embeddings``, a LlamaIndex ``BaseEmbedding``; a function of queries and
+            ``k``; the path of a TREC run file.
         dataset: Queries, chunks and relevance; best one that the model was neither trained nor chosen on.
         top_k: Cut-off of ``is_hit``, at least 1.
         cut_offs: Further cut-offs for the metrics.
+        cache: A folder that keeps a model's vectors by its fingerprint and the text; None keeps them nowhere.
         plugins: Where models and formats are looked up.
 
     Raises:
@@ -121,7 +127,8 @@ def evaluate(
     1.0
     """
     check_cut_offs(top_k, cut_offs)
-    search, record = as_search(model_or_search, dataset.corpus, plugins)
+    dataset = as_dataset(dataset)
+    search, record = as_search(model_or_search, dataset.corpus, plugins, queries=dataset.queries, cache=cache)
     evaluation = evaluate_search(search, dataset, top_k, cut_offs=cut_offs, record=record)
     _warn_of_seen(evaluation)
     return evaluation
@@ -159,6 +166,7 @@ def evaluate_dims(
     {2: 0.375, 64: 1.0}
     """
     check_cut_offs(top_k, cut_offs)
+    dataset = as_dataset(dataset)
     if not dims or min(dims) < 1:
         raise EvaluationError(f"dims must name at least one number of dimensions, each at least 1; got {tuple(dims)}.")
     embedder = as_embedder(model, plugins)

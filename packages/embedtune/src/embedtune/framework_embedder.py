@@ -86,6 +86,7 @@ class LazyEmbedder:
 
     Raises:
         ModelNotFoundError: If it is a folder that does not exist; before any framework is imported.
+        BackendNotFoundError: If it is a folder without a model.
         EmbeddingError: If ``fingerprint`` is another than the model's, or an option does not fit.
 
     >>> from embedtune.testing import HashEmbedder
@@ -178,9 +179,12 @@ class LazyEmbedder:
         from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
 
         self._plugins = self._plugins or plugin_manager()
-        parsed = parse_reference(model, [row.name for row in self._plugins.embedders()])
+        backends = self._plugins.embedders()
+        parsed = parse_reference(model, [row.name for row in backends])
         self.ref = parsed.ref if parsed.backend is None else f"{parsed.backend}:{parsed.ref}"
         self.folder = Path(parsed.ref) if Path(parsed.ref).is_dir() else None
+        if self.folder and parsed.backend is None and not any(row.matches(parsed.ref) for row in backends):
+            self._load()  # says that there is no model in it; a project's folder takes minutes to hash
 
     def _load(self) -> Embedder:
         assert self._plugins is not None

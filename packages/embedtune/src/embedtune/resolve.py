@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
 from embedtune.foreign_searches import FunctionSearch, RunFile, is_search_function, run_file_path
 from embedtune.protocols import Embedder, Reranker, Retriever, Search
@@ -17,7 +18,24 @@ if TYPE_CHECKING:
     from embedtune.caches import VectorCache
     from embedtune.plugins import PluginManager
 
-__all__ = ["Resolved", "as_embedder", "as_reranker", "as_search", "record_of", "resolve"]
+__all__ = ["Resolved", "as_dataset", "as_embedder", "as_reranker", "as_search", "record_of", "resolve"]
+
+
+def as_dataset(dataset: object) -> QADataset:
+    """The data set itself, or what its ``to_qa_dataset`` makes of it, as those for other frameworks have.
+
+    Raises:
+        EvaluationError: If it is something else, such as a path.
+    """
+    if isinstance(dataset, QADataset):
+        return dataset
+    convert = getattr(dataset, "to_qa_dataset", None)
+    if not callable(convert) or not isinstance(made := convert(), QADataset):
+        raise EvaluationError(
+            f"The questions must be a QADataset; got a {type(dataset).__name__}, {dataset!r:.60}. "
+            "QADataset.load(path) reads one from a file or folder; QADataset(queries, corpus, relevant_docs) makes one."
+        )
+    return made
 
 
 def as_embedder(model: object, plugins: "PluginManager | None" = None) -> Embedder:

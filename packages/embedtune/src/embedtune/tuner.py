@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from embedtune.dataset import QADataset
-from embedtune.errors import TuningError
+from embedtune.errors import ModelFolderError, TuningError
 from embedtune.folders import check_target, claim_target, heal, partial_of, replace_file
 from embedtune.records import ModelRecord, is_model_folder
 from embedtune.validation import ValidationPlan, check_independent, plan_validation
@@ -139,6 +139,11 @@ class BaseEmbeddingTuner(ABC):
             check_independent(trainset, valset)
         heal(self.path)
         check_target(self.path, is_model_folder)
+        if outer := next(filter(is_model_folder, self.path.parents), None):
+            raise ModelFolderError(
+                f"{str(self.path)!r} lies within the model folder {str(outer)!r}, which goes as a whole when a model "
+                "is written there again. Give a path beside it."
+            )
 
     @abstractmethod
     def finetune(self) -> None:

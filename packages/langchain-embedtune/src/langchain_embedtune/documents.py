@@ -50,9 +50,16 @@ def _check_metadata(document: "Document") -> None:
             )
 
 
+def _told(value: object) -> str:
+    text = str(value)
+    if f" at {hex(id(value))}" in text:
+        raise TypeError(f"{text} is told by its place in memory, which is another one in the next run")
+    return text
+
+
 def _unsaveable(metadata: dict[Any, Any]) -> str | None:
     try:
-        json.dumps(metadata, default=str)
+        json.dumps(metadata, default=_told)
     except (TypeError, ValueError, RecursionError) as error:
         return f"{type(error).__name__}: {error}."
     return None

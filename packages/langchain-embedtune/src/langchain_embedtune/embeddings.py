@@ -131,8 +131,7 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
             raise EmbeddingError(f"Texts must be a list of str; got a {type(texts).__name__} of {', '.join(kinds)}.")
         if not texts:
             return []
-        with self._lock:  # a tokenizer cannot be set up in one thread while another one uses it
-            rows: list[list[float]] = getattr(self._referred, method)(texts).tolist()
+        rows: list[list[float]] = getattr(self._referred, method)(texts).tolist()
         return rows
 
     @property

@@ -1,12 +1,13 @@
 """`finetune`: from documents or a data set to tuned embeddings, in one call."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from embedtune import QADataset, TextChunk, TuningError, plugin_manager, tune
+from embedtune.framework_embedder import LazyEmbedder
 from langchain_embedtune.embeddings import EmbedtuneEmbeddings
 
 if TYPE_CHECKING:
@@ -77,11 +78,18 @@ def finetune(
     model = _model_to_tune(base)
     training: dict[str, Any] = {"epochs": epochs, "seed": seed, "resume": resume, **options}
     plugin_manager().tuner(tuner).load()(model, _TWO_PAIRS, None, target, **training)
+    if valset is not None and not isinstance(valset, QADataset):
+        raise TuningError(f"valset must be a QADataset, or None; got a {type(valset).__name__}.")
     if isinstance(documents, QADataset):
         _check_unused(llm, llm_options)
         trainset = documents
     else:
-        trainset = _questions(documents, llm, llm_options, target, test, seed)
+        _check_before_paying(documents, llm, test)
+        chunks = [plugin_manager().as_text_chunk(document) for document in documents]
+        _check_apart(chunks, valset)
+        if isinstance(model, str):  # loaded for nothing but its errors: a misspelt name must cost no money
+            LazyEmbedder(model, {"device": training.get("device")}).embed_queries(["?"])
+        trainset = _questions(chunks, llm, llm_options, target, test, seed)
     result = tune(model, trainset, valset, target, tuner=tuner, **training)
     return EmbedtuneEmbeddings(model=result.path, device=training.get("device"))
 
@@ -93,15 +101,7 @@ def _model_to_tune(base: object) -> object:
     return base.model if isinstance(base, EmbedtuneEmbeddings) else base
 
 
-def _questions(
-    documents: "Iterable[Document | TextChunk]",
-    llm: object | None,
-    llm_options: Mapping[str, Any],
-    target: Path,
-    test: float,
-    seed: int,
-) -> QADataset:
-    """The LLM's questions but those held out, which are written beside the target."""
+def _check_before_paying(documents: object, llm: object | None, test: float) -> None:
     if isinstance(documents, str) or not isinstance(documents, Iterable):
         raise TuningError(f"Give a list of documents, or a QADataset; got {documents!r:.80}.")
     if llm is None:
@@ -109,11 +109,41 @@ def _questions(
             "Documents alone do not tell what is asked of them. Give llm=..., which writes questions, or a QADataset, "
             "as QADataset.from_responses() makes one of real questions."
         )
-    if not 0 <= test < 1:
+    if isinstance(test, bool) or not isinstance(test, int | float) or not 0 <= test < 1:
         raise TuningError(f"test must lie in [0, 1): the share of questions held out; got {test!r}.")
+
+
+def _check_apart(chunks: "Sequence[TextChunk]", valset: QADataset | None) -> None:
+    """Questions on the same chunks would train and choose."""
+    if valset is None:
+        return
+    answers = {valset.corpus[chunk] for found in valset.relevant_docs.values() for chunk in found}
+    if shared := [chunk.text for chunk in chunks if chunk.text in answers]:
+        raise TuningError(
+            f"{len(shared)} of the documents answer questions of the valset, such as {shared[0][:60]!r}: it would "
+            "choose the checkpoint that remembers best. Leave these documents out, or leave valset out."
+        )
+
+
+def _questions(
+    chunks: "Sequence[TextChunk]",
+    llm: object | None,
+    llm_options: Mapping[str, Any],
+    target: Path,
+    test: float,
+    seed: int,
+) -> QADataset:
+    """The LLM's questions but those held out, which are written beside the target."""
     journal = target.with_name(f"{target.name}.answers.jsonl")
     target.parent.mkdir(parents=True, exist_ok=True)
-    dataset = QADataset.from_llm(documents, llm, **{"journal": journal, "seed": seed, **llm_options})
+    dataset = QADataset.from_llm(chunks, llm, **{"journal": journal, "seed": seed, **llm_options})
+    failures = getattr(dataset.report, "failures", {})
+    if len(failures) > len(chunks) / 2:
+        raise TuningError(
+            f"The LLM wrote no question on {len(failures)} of {len(chunks)} documents; the first reason: "
+            f"{next(iter(failures.values()))}. The answers so far are in {str(journal)!r}: the same call goes on from "
+            "there. To tune on what there is, make the data set by QADataset.from_llm and give that."
+        )
     if not test:
         return dataset
     split = dataset.split(val=0, test=test, seed=seed)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from embedtune.caches import CachedEmbedder
 from embedtune.cli.options import Json, Seed, stoppable, write_json
 from embedtune.cli.tables import comparison_table, evaluation_table, findings_table
 from embedtune.comparison import Comparison, compare
@@ -166,8 +165,7 @@ def _evaluated(model: str, questions: QADataset, top_k: int, cache: Path | None)
     if run_file_path(model) is not None:
         return evaluate(model, questions, top_k), None
     embedder = as_embedder(model)
-    asked = embedder if cache is None else CachedEmbedder(embedder, cache)
-    return evaluate(asked, questions, top_k), embedder.fingerprint
+    return evaluate(embedder, questions, top_k, cache=cache), embedder.fingerprint
 
 
 def _compared(

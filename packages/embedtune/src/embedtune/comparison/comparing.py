@@ -13,6 +13,7 @@ from embedtune.comparison.summarising import summarise
 from embedtune.comparison.verdicts import check_margin
 from embedtune.dataset import QADataset
 from embedtune.reranking import DEFAULT_DEPTH
+from embedtune.resolve import as_dataset
 
 if TYPE_CHECKING:
     from embedtune.plugins import PluginManager, SearchBackend
@@ -75,6 +76,7 @@ def compare(
         BackendNotFoundError: If an engine is needed and none is installed.
     """
     check_margin(margin)
+    dataset = as_dataset(dataset)
     options = SearchOptions(
         query_types=query_types,
         top_k=top_k,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from embedtune.chunks import TextChunk
@@ -153,6 +154,11 @@ class PluginManager(PluginRegistry):
         if kind != "LLM" and "sentence-transformers" not in installed:
             self._raise_missing(rows, "sentence-transformers", kind)
         names = ", ".join(map(repr, installed)) or "none"
+        if Path(ref).is_dir():
+            raise BackendNotFoundError(
+                f"The folder {ref!r} holds no model that an installed {kind} knows ({names}): a model folder has a "
+                "modules.json or a config.json. Give the folder that tuning wrote, or a hub name."
+            )
         raise BackendNotFoundError(
             f"No installed {kind} loads {ref!r}. Installed {kind}s: {names}. Say which with 'name:{ref}'."
         )

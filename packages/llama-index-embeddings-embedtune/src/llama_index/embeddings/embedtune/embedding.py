@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from llama_index.core.storage.kvstore.types import BaseKVStore
@@ -15,6 +15,9 @@ from embedtune.resolve import record_of
 from llama_index.embeddings.embedtune.caching import DividedCache, embedding_a_query
 
 __all__ = ["EmbedtuneEmbedding"]
+
+_FIXED = ("model", "options", "model_name")
+"""What says which model it is, here and in caches."""
 
 
 class EmbedtuneEmbedding(BaseEmbedding):
@@ -63,6 +66,9 @@ class EmbedtuneEmbedding(BaseEmbedding):
         **settings: Any,
     ) -> None:
         _check(model, settings)
+        for name, value, least in (("truncate_dim", truncate_dim, 1), ("max_seq_length", max_seq_length, 2)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise EmbeddingError(f"{name} must be a whole number of at least {least}, or None; got {value!r}.")
         loading = {"device": device, "max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
         loading |= {"trust_remote_code": trust_remote_code or None}
         given = {name: value for name, value in loading.items() if value is not None}
@@ -99,9 +105,25 @@ class EmbedtuneEmbedding(BaseEmbedding):
         return record_of(self._lazy)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED:
+            raise EmbeddingError(_fixed([name]))
         if name == "embeddings_cache" and isinstance(value, BaseKVStore):
             value = DividedCache(value, self.model_name)
         super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Another one with other settings of ``BaseEmbedding``; it shares the model.
+
+        Args:
+            update: Settings to change.
+            deep: Of no effect on the model.
+
+        Raises:
+            EmbeddingError: If it would change the model.
+        """
+        if fixed := [name for name in update or () if name in _FIXED]:
+            raise EmbeddingError(_fixed(fixed))
+        return super().model_copy(update=update, deep=deep)
 
     def get_query_embedding(self, query: str) -> Embedding:
         """Embed a query, with the model's query prompt if it has one."""
@@ -136,6 +158,10 @@ class EmbedtuneEmbedding(BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+
+def _fixed(names: list[str]) -> str:
+    return f"{', '.join(map(repr, names))} of an EmbedtuneEmbedding cannot be changed: make another one."
 
 
 def _check(model: object, settings: Mapping[str, Any]) -> None:

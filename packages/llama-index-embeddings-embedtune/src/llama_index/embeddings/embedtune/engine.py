@@ -89,7 +89,7 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
         _check_whole("batch_size", batch_size, 2)
         _check_whole("checkpoint_save_steps", checkpoint_save_steps, 1)
         _check_whole("checkpoint_save_total_limit", checkpoint_save_total_limit, 0)
-        parse_reference(str(model_id), [_TUNER])
+        self._base = parse_reference(str(model_id), [_TUNER]).ref  # of a folder its absolute path
         self.dataset = dataset
         self.model_id = model_id
         self.model_output_path = model_output_path
@@ -116,7 +116,7 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
     def model(self) -> Any:
         """The ``SentenceTransformer``, loaded afresh: the base before `finetune`, the tuned one afterwards."""
         if self._model is None:
-            ref = self.model_id if self.result is None else str(self.result.path)
+            ref = self._base if self.result is None else str(self.result.path)
             self._model = getattr(plugin_manager().embedder(f"{_TUNER}:{ref}", **self._loading), "model")  # noqa: B009
         return self._model
 
@@ -134,7 +134,7 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
             raise TuningError(f"{', '.join(map(repr, fixed))} is set in the constructor of the engine, or by it.")
         options = {"epochs": self.epochs, "loss": self.loss, **self._options, **train_kwargs}
         options.setdefault("validations_per_epoch", self._validations_per_epoch(options))
-        self.result = tune(self.model_id, self._trainset, self._valset, self._path, tuner=_TUNER, **options)
+        self.result = tune(self._base, self._trainset, self._valset, self._path, tuner=_TUNER, **options)
         self._model = None
 
     def get_finetuned_model(self, **model_kwargs: Any) -> "EmbedtuneEmbedding":

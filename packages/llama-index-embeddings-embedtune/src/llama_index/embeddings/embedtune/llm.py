@@ -26,8 +26,9 @@ class LlamaIndexLLM(FrameworkLLM):
 
     @property
     def model_name(self) -> str | None:
-        """As its metadata name it."""
-        return self._llm.metadata.model_name
+        """As its metadata name it, or a field of the LLM."""
+        name = self._llm.metadata.model_name
+        return super().model_name if name in (None, "", "unknown") else name
 
     @property
     def is_async(self) -> bool:

@@ -39,6 +39,12 @@ class EmbeddingQAFinetuneDataset(BaseModel):
     """What a `QADataset` knows besides: metadata, styles, grades."""
     _report: Any = PrivateAttr(default=None)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether queries, corpus and relevance are equal; how they came about does not count."""
+        if not isinstance(other, EmbeddingQAFinetuneDataset):
+            return NotImplemented
+        return self.model_dump() == other.model_dump()
+
     @property
     def query_docid_pairs(self) -> list[tuple[str, list[str]]]:
         """Each query's text with the ids of the chunks that answer it."""
