@@ -230,18 +230,23 @@ def test_a_valset_on_the_documents_is_refused_before_the_llm_is_asked(
     assert asked.requests == []
 
 
-def test_an_llm_that_fails_on_most_documents_trains_nothing(
+def test_an_llm_that_writes_nothing_on_most_documents_trains_nothing(
     documents: list[Document], prompted: Path, tmp_path: Path
 ) -> None:
-    """A model tuned on a quarter of the data would look like one tuned on all."""
-    n_asked = itertools.count()
+    """A model tuned on a third of the data would look like one tuned on all."""
+    told = {document.page_content: place for place, document in enumerate(documents) if place % 3 == 0}
 
     def write(request: Request) -> Reply:
-        return Reply({}, status=500) if next(n_asked) >= 2 else Reply(chat_answer("What is told here?"))
+        prompt = request.body["messages"][0]["content"]
+        for text, place in told.items():
+            if text in prompt:
+                return Reply(chat_answer(f"Who counted the {place} people of the town?"))
+        return Reply(chat_answer("I have nothing to say."))
 
     with (
         scripted_server(write) as server,
-        pytest.raises((TuningError, GenerationError), match=r"wrote no question on|did not answer|status 500|500"),
+        pytest.raises(TuningError, match=r"wrote no question on \d+ of \d+ documents; .*the same call goes on from"),
     ):
         finetune(documents, prompted, path=tmp_path / "m", **options(server), **QUICK)
     assert not (tmp_path / "m").exists()
+    assert (tmp_path / "m.answers.jsonl").exists()
