@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_block_is_of_a_kind_that_is_run_here() -> None:
     assert {name for name, _ in BLOCKS} == {"bash", "python", "toml", "text"}
-    assert len(blocks("python")) == 7
+    assert len(blocks("python")) == 8
 
 
 @pytest.mark.slow
@@ -95,6 +95,21 @@ def test_the_commands_write_questions_and_show_them(tmp_path: Path) -> None:
     assert "queries" in shown[2]
 
 
+@pytest.mark.slow
+def test_the_commands_compare_report_and_gate(minilm: Path, tmp_path: Path) -> None:
+    tiny_dataset(40).save(tmp_path / "questions.json")
+    (tmp_path / "tuned_model").symlink_to(minilm)
+    shown = []
+    for command in blocks("bash")[2].splitlines():
+        words = [sys.executable, "-m", *shlex.split(command.replace("MODEL", str(minilm)))]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shown.append(done.stdout)
+    assert "no difference within the margin" in shown[0]
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert "pass" in shown[3]
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -106,7 +121,7 @@ def test_the_commands_write_questions_and_show_them(tmp_path: Path) -> None:
 )
 def test_the_command_to_develop_works(command: str) -> None:
     """As written, but changing no file, and the tests are only collected: they are running already."""
-    assert command in blocks("bash")[3].splitlines()
+    assert command in blocks("bash")[4].splitlines()
     words = shlex.split(command)
     dry = {"ruff format": ["--check"], "python": ["--collect-only", "-q"]}
     words += dry.get(command, dry.get(words[0], []))
@@ -120,6 +135,6 @@ def test_the_command_to_develop_works(command: str) -> None:
 
 def test_the_two_commands_are_the_ones_that_install() -> None:
     """The first is run by the test of the demo, the second is running."""
-    demo, _, tests, _ = blocks("bash")
+    demo, _, _, tests, _ = blocks("bash")
     assert demo == 'pip install ".[demo]" && embedtune demo\n'
     assert tests == 'pip install ".[test]" && python -m pytest\n'

@@ -171,7 +171,7 @@ def test_json_has_the_agreed_shape() -> None:
     assert content["verdict"] == "ship"
     assert set(content) >= {"verdict", "rows", "reason", "n_queries", "n_clusters", "n_seen"}
     keys = ["query_type", "metric", "k", "base", "tuned", "difference", "low", "high", "p"]
-    assert all(list(row) == keys for row in content["rows"])
+    assert all(list(row)[: len(keys)] == keys for row in content["rows"])
     assert (content["n_queries"], content["n_clusters"], content["n_seen"]) == (120, 60, 0)
 
 
@@ -182,7 +182,8 @@ def test_evaluations_are_kept_base_first() -> None:
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
-    one, same, other = (compare(Oracle(0.4), Oracle(0.5), questions(), seed=seed) for seed in (1, 1, 2))
+    models = HashEmbedder(4), HashEmbedder(16)
+    one, same, other = (compare(*models, questions(), seed=seed) for seed in (1, 1, 2))
     assert one.rows == same.rows
     assert one.rows != other.rows
 

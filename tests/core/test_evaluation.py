@@ -25,7 +25,6 @@ from embedtune.evaluation import evaluate_search
 from embedtune.protocols import Vectors
 from embedtune.records import ModelRecord, SeenTexts
 from embedtune.resolve import as_embedder
-from embedtune.search import EmbedOnce, checked_vectors
 from embedtune.testing import (
     EmbedderContract,
     HashEmbedder,
@@ -55,16 +54,6 @@ class CannedSearch:
 class TestHashEmbedder(EmbedderContract):
     def make(self) -> HashEmbedder:
         return HashEmbedder()
-
-
-class TestEmbedOnce(EmbedderContract):
-    def make(self) -> EmbedOnce:
-        return EmbedOnce(HashEmbedder())
-
-
-class TestExactSearch(SearchContract):
-    def make(self, corpus: Mapping[str, str]) -> ExactSearch:
-        return ExactSearch(corpus, HashEmbedder())
 
 
 class TestWordSearch(SearchContract):
@@ -168,6 +157,37 @@ def test_rank_beyond_top_k_is_given_and_is_no_hit() -> None:
     assert row["retrieved"] == ["c0", "c1", "c2", "c3", "c4"]
 
 
+def test_a_models_rank_is_that_in_the_whole_corpus() -> None:
+    corpus = {**{f"c{i}": f"apples pears text{i}" for i in range(60)}, "far": "something else"}
+    dataset = QADataset({"q": "apples pears"}, corpus, {"q": ["far"]})
+    evaluation = evaluate(HashEmbedder(), dataset, top_k=3)
+    assert (evaluation[0]["rank"], evaluation[0]["is_hit"], evaluation.depth) == (61, False, None)
+    assert len(evaluation[0]["retrieved"]) == 3
+    assert evaluation.metrics["mrr@10"] == 0.0
+
+
+def test_a_model_and_its_search_from_outside_have_equal_figures() -> None:
+    """The ranks of one and the rankings of the other are two ways to the same metrics."""
+    dataset = tiny_dataset(40)
+    exact = ExactSearch(dataset.corpus, HashEmbedder(dim=3))
+
+    class Outside:
+        def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
+            return exact.search(queries, k)
+
+    by_ranks, by_rankings = evaluate(HashEmbedder(dim=3), dataset), evaluate(Outside(), dataset)
+    assert by_ranks.metrics == by_rankings.metrics
+    assert 0 < by_ranks.hit_rate < 1
+    assert [row["retrieved"] for row in by_ranks] == [row["retrieved"] for row in by_rankings]
+    assert (by_ranks.depth, by_rankings.depth) == (None, 10)
+
+
+def test_many_relevant_chunks_are_all_ranked() -> None:
+    corpus = {f"c{i}": f"text {i}" for i in range(40)}
+    values = evaluate(HashEmbedder(), one_query(corpus, list(corpus)), top_k=40).metrics
+    assert (values["recall@10"], values["recall@40"], values["map@40"]) == (0.25, 1.0, pytest.approx(1.0))
+
+
 def test_query_ids_may_hold_anything() -> None:
     """trec_eval's files split at white space; ours is no such file."""
     ids = ["a query id", "tab\tid", "ü/雲", "{0}"]
@@ -193,6 +213,13 @@ def test_an_external_search_that_returns_copies_is_ranked_over_unique_texts() ->
     assert (row["rank"], row["is_hit"]) == (2, True)
 
 
+def test_an_external_search_is_asked_for_more_where_there_are_copies_within_reason() -> None:
+    corpus = {**{f"copy{i}": "the same text" for i in range(100_000)}, "answer": "the answer"}
+    search = CannedSearch({"a question": list(corpus)})
+    evaluate(search, one_query(corpus, ["answer"]), top_k=2, cut_offs=(2,))
+    assert search.calls == [(1, 22)]
+
+
 def test_two_relevant_copies_count_as_one_relevant_chunk() -> None:
     dataset = one_query({"a": "same", "b": "same", "x": "other"}, ["a", "b"])
     evaluation = evaluate(CannedSearch({"a question": ["b"]}), dataset, top_k=1, cut_offs=())
@@ -208,9 +235,9 @@ def test_grades_enter_ndcg_and_the_best_copy_counts() -> None:
     assert evaluation.metrics["ndcg@5"] == pytest.approx(expected)
 
 
-def test_three_thousand_chunks_of_one_text_are_one_answer() -> None:
-    corpus = {**{f"c{i}": "apples apples" for i in range(3000)}, "d": "drums"}
-    dataset = QADataset({"q1": "apples", "q2": "drums"}, corpus, {"q1": ["c2999"], "q2": ["d"]})
+def test_a_hundred_thousand_chunks_with_one_text_are_one_answer() -> None:
+    corpus = {**{f"c{i}": "apples apples" for i in range(100_000)}, "d": "drums"}
+    dataset = QADataset({"q1": "apples", "q2": "drums"}, corpus, {"q1": ["c99999"], "q2": ["d"]})
     evaluation = evaluate(HashEmbedder(), dataset, top_k=1)
     assert evaluation.hit_rate == 1.0
     assert evaluation[0]["retrieved"] == ["c0"]
@@ -239,6 +266,40 @@ def test_all_searches_failing_raises_with_the_first_cause() -> None:
     with pytest.raises(EvaluationError, match=r"All 2 searches failed. The first: ConnectionError: no route") as caught:
         evaluate(CannedSearch({"x": cause, "y": ValueError("later")}), dataset)
     assert caught.value.__cause__ is cause
+
+
+def test_a_model_that_fails_on_one_query_loses_that_alone() -> None:
+    class Fragile(HashEmbedder):
+        def embed_queries(self, texts: Sequence[str]) -> Vectors:
+            if any("drums" in text for text in texts):
+                raise TimeoutError("the server is gone")
+            return super().embed_queries(texts)
+
+    evaluation = evaluate(Fragile(), tiny_dataset())
+    assert evaluation.hit_rate == 0.75
+    assert evaluation.failed_queries == ("q3-0", "q3-1")
+    assert (evaluation[6]["rank"], evaluation[6]["retrieved"], evaluation[6]["is_hit"]) == (None, [], False)
+
+
+def test_cut_offs_beyond_what_a_search_gives_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Figures at 10 would equal those at 2, and nobody would know why."""
+    dataset = QADataset({"q1": "x", "q2": "y"}, {f"c{i}": f"text {i}" for i in range(9)}, {"q1": ["c0"], "q2": ["c1"]})
+    evaluation = evaluate(CannedSearch({"x": ["c5", "c0"], "y": ["c2", "c3"]}), dataset)
+    assert "returns 2 chunks at most: figures at larger cut-offs, up to 10, are those at 2" in caplog.text
+    assert evaluation.depth == 2
+
+
+def test_searches_that_find_few_for_some_queries_have_no_such_limit(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = QADataset({"q1": "x", "q2": "y"}, {f"c{i}": f"text {i}" for i in range(9)}, {"q1": ["c0"], "q2": ["c1"]})
+    evaluation = evaluate(CannedSearch({"x": ["c5", "c0"], "y": ["c2", "c3", "c4"]}), dataset)
+    assert evaluation.depth == 10
+    assert caplog.text == ""
+
+
+def test_repeated_ids_take_no_place() -> None:
+    search = CannedSearch({"a question": ["b", "b", "b", "a"]})
+    row = evaluate(search, one_query({"a": "one", "b": "two"}, ["a"]), top_k=2, cut_offs=(4,))[0]
+    assert (row["rank"], row["retrieved"]) == (2, ["b", "a"])
 
 
 def test_too_few_rankings_are_refused() -> None:
@@ -389,77 +450,6 @@ def test_two_models_mixed_up_are_refused() -> None:
 
     with pytest.raises(EvaluationError, match="Queries have 8 dimensions, chunks 64: two models are mixed up"):
         evaluate(Mixed(), tiny_dataset())
-
-
-def test_vectors_of_no_texts_keep_their_width() -> None:
-    assert checked_vectors(np.zeros((0, 7)), 0, "x").shape == (0, 7)
-    assert checked_vectors([], 0, "x").shape == (0, 0)
-
-
-def test_dot_similarity_is_not_normalised_and_cosine_is() -> None:
-    vectors = {"long": [10.0, 10.0], "near": [1.0, 0.0], "q": [1.0, 0.0]}
-
-    class Plane(HashEmbedder):
-        similarity = "cosine"
-
-        def embed_documents(self, texts: Sequence[str]) -> Vectors:
-            return np.array([vectors[text] for text in texts], dtype=np.float32)
-
-    class DotPlane(Plane):
-        similarity = "dot"
-
-    corpus = {"long": "long", "near": "near"}
-    assert ExactSearch(corpus, Plane()).search(["q"], k=1) == [["near"]]
-    assert ExactSearch(corpus, DotPlane()).search(["q"], k=1) == [["long"]]
-
-
-def test_equal_scores_keep_the_order_of_the_corpus() -> None:
-    class Flat(HashEmbedder):
-        def embed_documents(self, texts: Sequence[str]) -> Vectors:
-            return np.ones((len(texts), 2), dtype=np.float32)
-
-    corpus = {f"c{i}": f"text {i}" for i in range(50)}
-    assert ExactSearch(corpus, Flat()).search(["q"], k=5) == [["c0", "c1", "c2", "c3", "c4"]]
-
-
-@pytest.mark.parametrize("k", [1, 7, 40])
-def test_exact_search_equals_sorting_all_scores(k: int) -> None:
-    rng = np.random.default_rng(0)
-    table = {f"t{i}": rng.standard_normal(4).round(1) for i in range(40)}
-
-    class Table40(HashEmbedder):
-        similarity = "dot"
-
-        def embed_documents(self, texts: Sequence[str]) -> Vectors:
-            return np.array([table[text] for text in texts], dtype=np.float32)
-
-    corpus = {f"c{text}": text for text in table}
-    scores = {chunk: float(np.float32(table["t3"]) @ np.float32(table[text])) for chunk, text in corpus.items()}
-    expected = sorted(scores, key=lambda chunk: -scores[chunk])[:k]
-    assert [round(scores[c], 4) for c in ExactSearch(corpus, Table40()).search(["t3"], k)[0]] == [
-        round(scores[c], 4) for c in expected
-    ]
-
-
-def test_an_empty_corpus_or_no_depth_finds_nothing() -> None:
-    assert ExactSearch({}, HashEmbedder()).search(["q"], k=5) == [[]]
-    assert ExactSearch({"a": "text"}, HashEmbedder()).search(["q"], k=0) == [[]]
-
-
-def test_each_text_is_embedded_once() -> None:
-    asked: list[str] = []
-
-    class Counting(HashEmbedder):
-        def embed_documents(self, texts: Sequence[str]) -> Vectors:
-            asked.extend(texts)
-            return super().embed_documents(texts)
-
-    once = EmbedOnce(Counting())
-    first = once.embed_documents(["a", "b", "a"])
-    second = once.embed_documents(["b", "c"])
-    assert asked == ["a", "b", "c"]
-    np.testing.assert_array_equal(first[1], second[0])
-    np.testing.assert_array_equal(first[0], first[2])
 
 
 def test_a_data_set_of_another_shape_is_asked_for_ours() -> None:

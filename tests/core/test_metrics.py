@@ -171,3 +171,19 @@ def test_an_unknown_metric_is_refused_with_the_known_names(text: str) -> None:
 
 def test_metric_names_are_sorted_and_without_repeats() -> None:
     assert metric_names([10, 1, 10]) == [f"{name}@{k}" for name in METRICS for k in (1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "grades"), [([[1.0], []], [[1.0], []]), ([[1.0]], [[1.0, 2.0]]), ([[1.0]], [])], ids=str
+)
+def test_per_query_wants_a_rank_and_a_grade_for_each_relevant_chunk(
+    ranks: list[list[float]], grades: list[list[float]]
+) -> None:
+    with pytest.raises(ValueError, match="one rank and one grade for each relevant chunk of a query, and at least one"):
+        per_query(ranks, grades, ["mrr@5"])
+
+
+def test_no_queries_have_no_values() -> None:
+    assert {name: values.tolist() for name, values in per_query([], [], metric_names([5])).items()} == {
+        name: [] for name in metric_names([5])
+    }

@@ -1,11 +1,15 @@
-"""Intervals and p values, checked against scipy, by simulation, and for what clusters do to them."""
+"""Intervals and p values, checked against scipy, and for what clusters do to them."""
+
+import itertools
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from embedtune.statistics import PairedDifference, paired_difference
+from embedtune.statistics import PairedDifference, holm, mcnemar_p, paired_difference, paired_differences
+from embedtune.statistics.exact import exact_sign_flip_p
+from embedtune.statistics.paired import _expanded_tail
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,14 +27,17 @@ def scipy_p(differences: Floats, clusters: list[int]) -> float:
     return float(found.pvalue)
 
 
+# p values
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_p_is_the_exact_sign_flip_p_of_few_clusters(seed: int) -> None:
-    """Of 11 clusters there are 2,048 sign flips: scipy counts them all."""
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_p_is_the_exact_sign_flip_p_of_few_clusters(seed: int, shift: float) -> None:
+    """Of 11 clusters there are 2,048 sign flips: scipy counts them all, and so do we, of whole numbers and others."""
     rng = np.random.default_rng(seed)
     clusters = list(rng.integers(0, 11, 40))
-    differences = rng.choice([-1.0, 0.0, 0.0, 1.0], 40) + 0.2
-    exact = scipy_p(differences, clusters)
-    assert paired_difference(differences, clusters).p == pytest.approx(exact, abs=0.015)
+    differences = rng.choice([-1.0, 0.0, 0.0, 1.0], 40) + shift
+    assert paired_difference(differences, clusters).p == pytest.approx(scipy_p(differences, clusters), abs=1e-9)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.05, 0.12])
@@ -41,13 +48,49 @@ def test_p_agrees_with_scipys_random_sign_flips(shift: float) -> None:
     assert paired_difference(differences, clusters).p == pytest.approx(scipy_p(differences, clusters), abs=0.02)
 
 
+@pytest.mark.parametrize(("n_wins", "n_losses"), [(0, 0), (1, 0), (6, 0), (9, 3), (3, 9), (10, 10), (260, 210)])
+def test_mcnemars_p_is_scipys_binomial_p(n_wins: int, n_losses: int) -> None:
+    n_pairs = n_wins + n_losses
+    expected = stats.binomtest(n_wins, n_pairs).pvalue if n_pairs else 1.0
+    assert mcnemar_p(n_wins, n_losses) == pytest.approx(expected, rel=1e-9)
+
+
+def test_questions_of_their_own_clusters_are_tested_by_mcnemars_test() -> None:
+    differences = np.repeat([1.0, -1.0, 0.0], [14, 4, 82])
+    assert paired_difference(differences, list(range(100))).p == mcnemar_p(14, 4)
+
+
+def test_mcnemars_test_is_the_sign_flip_test_of_single_questions() -> None:
+    sums = np.repeat([1.0, -1.0, 0.0], [14, 4, 82])
+    assert exact_sign_flip_p(sums) == pytest.approx(mcnemar_p(14, 4))
+
+
+def test_questions_that_share_a_cluster_are_not_tested_by_mcnemars_test() -> None:
+    """Twelve wins in three documents are three wins: p is 2 / 8, not 2 / 4096."""
+    assert paired_difference(np.ones(12), list(np.repeat(np.arange(3), 4))).p == 0.25
+
+
+def test_whole_numbers_give_what_counting_all_flips_gives() -> None:
+    sums = np.array([3.0, -1.0, 2.0, 2.0, 0.0, 5.0, -4.0, 1.0])
+    assert exact_sign_flip_p(sums) == pytest.approx(exact_sign_flip_p(sums * 0.3))
+
+
+def test_more_flips_than_can_be_counted_are_drawn() -> None:
+    assert exact_sign_flip_p(np.linspace(0.1, 1.3, 20)) is None
+
+
+def test_negative_numbers_of_wins_are_refused() -> None:
+    with pytest.raises(ValueError, match="wins and losses must be at least 0; got -1 and 3"):
+        mcnemar_p(-1, 3)
+
+
 def test_p_of_equal_systems_is_one_and_the_interval_a_point() -> None:
     assert paired_difference(np.zeros(50), list(range(50))) == PairedDifference(0.0, 0.0, 0.0, 1.0, 50)
 
 
-def test_p_is_never_zero() -> None:
+def test_a_drawn_p_is_never_zero() -> None:
     """The observed signs are one of the draws (Phipson and Smyth 2010)."""
-    assert paired_difference(np.ones(100), list(range(100)), draws=999).p == 1 / 1000
+    assert paired_difference(np.full(100, 0.5), list(range(100)), draws=999).p == 1 / 1000
 
 
 def test_p_does_not_depend_on_clusters_without_a_difference() -> None:
@@ -107,31 +150,49 @@ def test_lengths_that_differ_are_refused(n_differences: int, n_clusters: int) ->
         paired_difference(np.zeros(n_differences), list(range(n_clusters)))
 
 
-def simulate(n_runs: int, effect: float) -> tuple[float, float]:
-    """Shares of runs whose interval covers the true effect, and whose p is below 0.05.
+# Several metrics, several tests
 
-    60 documents of 1 to 6 questions each, which share a part of their difference.
-    """
+
+def test_metrics_are_given_as_if_each_were_alone() -> None:
+    """Values of either kind: whole numbers, which have an exact p, and others."""
     rng = np.random.default_rng(0)
-    covered = rejected = 0
-    for _ in range(n_runs):
-        clusters = np.repeat(np.arange(60), rng.integers(1, 7, 60))
-        shared = rng.normal(0, 0.3, 60)[clusters]
-        differences = effect + shared + rng.normal(0, 0.3, len(clusters))
-        found = paired_difference(differences, list(clusters), draws=500, seed=int(rng.integers(2**31)))
-        covered += found.low <= effect <= found.high
-        rejected += found.p < 0.05
-    return covered / n_runs, rejected / n_runs
+    clusters = list(np.repeat(np.arange(30), 2))
+    metrics = np.stack([rng.choice([-1.0, 0.0, 1.0], 60), rng.standard_normal(60)])
+    together = paired_differences(metrics, clusters)
+    for values, found in zip(metrics, together, strict=True):
+        alone = paired_difference(values, clusters)
+        assert (found.p, found.n_clusters) == (alone.p, 30)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
 
 
-def test_coverage_and_false_alarms_are_near_their_names() -> None:
-    """400 runs: three standard errors are 0.033. Drawing questions covers 0.71 here, with 27% false alarms."""
-    covered, false_alarms = simulate(400, effect=0.0)
-    assert 0.90 <= covered <= 0.98
-    assert 0.02 <= false_alarms <= 0.085
+def closed_test(p_values: list[float]) -> list[float]:
+    """Holm's adjustment as what it is: the closed test with Bonferroni's test of each set of hypotheses."""
+    sets = [s for n in range(1, len(p_values) + 1) for s in itertools.combinations(range(len(p_values)), n)]
+    bonferroni = {s: min(1.0, len(s) * min(p_values[i] for i in s)) for s in sets}
+    return [max(p for s, p in bonferroni.items() if i in s) for i in range(len(p_values))]
 
 
-def test_a_real_effect_is_found() -> None:
-    covered, found = simulate(150, effect=0.2)
-    assert covered >= 0.88
-    assert found >= 0.95
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_the_closed_bonferroni_test(seed: int) -> None:
+    p_values = list(np.random.default_rng(seed).random(5) ** 3)
+    assert holm(p_values) == pytest.approx(closed_test(p_values))
+
+
+def test_holm_leaves_a_single_test_as_it_is() -> None:
+    assert (holm([0.03]), holm([])) == ([0.03], [])
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("n_clusters", [5, 10, 30, 200])
+def test_the_percentiles_are_expanded_by_students_t(n_clusters: int) -> None:
+    """Hesterberg (2015): the normal's share beyond t, times the root of n / (n - 1)."""
+    t = stats.t.ppf(0.975, n_clusters - 1)
+    expected = stats.norm.cdf(-t * np.sqrt(n_clusters / (n_clusters - 1)))
+    assert _expanded_tail(n_clusters) == pytest.approx(expected, rel=0.03)
+
+
+def test_the_interval_of_two_clusters_is_all_that_can_be_drawn() -> None:
+    found = paired_difference(np.array([0.5, -0.25]), [0, 1])
+    assert (found.low, found.high) == (-0.25, 0.5)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lancedb.index import HnswSq, IvfFlat, IvfPq
 from lancedb.query import MatchQuery
 from lancedb.rerankers import RRFReranker
 
@@ -15,7 +16,7 @@ from embedtune import EvaluationError, ExactSearch, Search
 from embedtune.plugins import plugin_manager
 from embedtune.protocols import Similarity, Vectors
 from embedtune.testing import HashEmbedder, SearchContract, tiny_dataset
-from embedtune_lancedb import LanceEngine
+from embedtune_lancedb import LanceEngine, lancedb_engine
 from lance_tables import run_script
 
 
@@ -29,6 +30,10 @@ class EngineContract(SearchContract):
 
 class TestVectorSearch(EngineContract):
     query_type = "vector"
+
+
+class TestIndexedSearch(EngineContract):
+    query_type = "vector_indexed"
 
 
 class TestFullTextSearch(EngineContract):
@@ -148,7 +153,7 @@ def test_the_folder_goes_at_exit_and_lancedb_says_nothing(tmp_path: Path) -> Non
 import tempfile
 tempfile.tempdir = {str(tmp_path)!r}
 from embedtune.testing import HashEmbedder, tiny_dataset
-from embedtune_lancedb import LanceEngine
+from embedtune_lancedb import LanceEngine, lancedb_engine
 from lance_tables import run_script
 engine = LanceEngine(tiny_dataset().corpus, HashEmbedder())
 for query_type in ("vector", "fts", "hybrid"):
@@ -168,3 +173,128 @@ def test_compare_takes_the_engine_for_text_and_hybrid() -> None:
     assert by_type["fts", "hit_rate", 5].difference == 0
     assert by_type["vector", "mrr", 5].difference < 0
     assert set(comparison.evaluations) == {"vector", "fts", "hybrid"}
+
+
+# Indexes
+
+
+class Clustered:
+    """Vectors around a few hundred centres, looked up by the number in the text."""
+
+    fingerprint = None
+
+    def __init__(self, n: int, dim: int = 64, similarity: Similarity = "cosine") -> None:
+        random = np.random.default_rng(0)
+        centres = random.standard_normal((n // 20, dim))
+        rows = centres[random.integers(len(centres), size=n)] + 0.6 * random.standard_normal((n, dim))
+        self.vectors, self.similarity = rows.astype(np.float32), similarity
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return self.vectors[[int(text) for text in texts]]
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.embed_documents(texts) + np.float32(0.1)
+
+
+N_VECTORS = 1500
+NUMBERS = {f"c{i}": str(i) for i in range(N_VECTORS)}
+ASKED = [str(i) for i in range(0, N_VECTORS, 15)]
+
+
+@pytest.fixture(scope="module")
+def clustered() -> Clustered:
+    return Clustered(N_VECTORS)
+
+
+@pytest.mark.parametrize("index", ["IVF_HNSW_SQ", "IVF_SQ", HnswSq(distance_type="l2", m=8)])
+def test_an_index_loses_a_little_of_the_exact_ranking(index: object, clustered: Clustered) -> None:
+    engine = LanceEngine(NUMBERS, clustered, index=index)
+    exact = engine.searcher("vector").search(ASKED, k=10)
+    indexed = engine.searcher("vector_indexed").search(ASKED, k=10)
+    kept = np.mean([len(set(one) & set(other)) / 10 for one, other in zip(exact, indexed, strict=True)])
+    assert engine.index_recall(ASKED, k=10) == pytest.approx(kept)
+    assert 0.9 < kept < 1.0
+    assert exact == LanceEngine(NUMBERS, clustered).searcher("vector").search(ASKED, k=10), "vector stays exact"
+
+
+def test_product_quantisation_loses_much_and_refining_gives_it_back(clustered: Clustered) -> None:
+    settings = IvfPq(num_partitions=4, num_sub_vectors=8)
+    coarse = LanceEngine(NUMBERS, clustered, index=settings).index_recall(ASKED, k=10)
+    refined = LanceEngine(NUMBERS, clustered, index=settings, refine_factor=20, nprobes=4).index_recall(ASKED, k=10)
+    assert coarse < 0.9 < refined
+
+
+def test_fewer_partitions_looked_at_find_less(clustered: Clustered) -> None:
+    settings = IvfFlat(num_partitions=32)
+    few, all_of_them = (
+        LanceEngine(NUMBERS, clustered, index=settings, nprobes=nprobes).index_recall(ASKED, k=10)
+        for nprobes in (1, 32)
+    )
+    assert few < all_of_them == 1.0
+
+
+def test_the_index_compares_as_the_embedder_does() -> None:
+    embedder = Clustered(N_VECTORS, similarity="dot")
+    assert LanceEngine(NUMBERS, embedder, index="IVF_HNSW_SQ").index_recall(ASKED, k=10) > 0.8
+
+
+def test_one_indexed_query_and_many_agree(clustered: Clustered) -> None:
+    search = LanceEngine(NUMBERS, clustered).searcher("vector_indexed")
+    assert [search.search([query], k=5)[0] for query in ASKED[:5]] == search.search(ASKED[:5], k=5)
+
+
+def test_an_index_is_built_for_the_search_that_needs_it_alone() -> None:
+    """Of two tables that are compared by vectors and by text, one needs the text's index."""
+    engine = LanceEngine({"a": "red apples", "b": "blue sky"}, HashEmbedder(), index="IVF_FLAT")
+    engine.searcher("vector").search(["apples"], k=1)
+    assert engine._table.list_indices() == []
+    engine.searcher("fts")
+    engine.searcher("hybrid")
+    assert [index.columns for index in engine._table.list_indices()] == [["text"]]
+    engine.searcher("vector_indexed")
+    assert sorted(index.columns for index in engine._table.list_indices()) == [["text"], ["vector"]]
+
+
+def test_an_index_that_holds_nothing_says_that_the_search_is_exact(caplog: pytest.LogCaptureFixture) -> None:
+    """Below 256 rows LanceDB trains no product quantiser, and a recall of 1 would be a lie."""
+    engine = LanceEngine(tiny_dataset(8).corpus, HashEmbedder(), index="IVF_PQ")
+    assert engine.index_recall(["what do drums cost?"], k=3) == 1.0
+    assert caplog.messages == [
+        "the index IvfPq holds none of the 8 chunks, which are too few to train it: the search is exact"
+    ]
+
+
+@pytest.mark.parametrize("index", ["HNSW", "ivf_pq", 3, None, []])
+def test_an_unknown_index_names_those_there_are(index: object) -> None:
+    with pytest.raises(EvaluationError, match=r"LanceDB has no index .* it has IVF_FLAT, IVF_SQ, IVF_PQ, IVF_RQ,"):
+        LanceEngine({"a": "red apples"}, HashEmbedder(), index=index)
+
+
+def test_settings_that_lancedb_refuses_are_named(clustered: Clustered) -> None:
+    engine = LanceEngine(NUMBERS, clustered, index=IvfPq(num_sub_vectors=7))
+    with pytest.raises(EvaluationError, match=r"LanceDB cannot build the index IvfPq\(.*num_sub_vectors=7"):
+        engine.searcher("vector_indexed").search(["1"], k=3)
+
+
+def test_no_query_and_no_find_lose_nothing() -> None:
+    engine = LanceEngine({"a": "red apples"}, HashEmbedder(), index="IVF_FLAT")
+    assert engine.index_recall([], k=3) == 1.0
+    assert engine.index_recall([""], k=3) == 1.0
+
+
+def test_compare_tells_what_the_index_loses_with_each_model() -> None:
+    found = embedtune.compare(
+        HashEmbedder(64),
+        HashEmbedder(8),
+        tiny_dataset(8),
+        query_types=("vector", "vector_indexed"),
+        engine=lancedb_engine(index="IVF_FLAT"),
+    )
+    assert found.settings["index_recall"] == {"k": 5, "base": 1.0, "tuned": 1.0}
+    assert found.settings["engine_options"] == {
+        "index": "IVF_FLAT",
+        "nprobes": None,
+        "refine_factor": None,
+        "fusion": None,
+    }
+    assert {row.query_type for row in found.rows} == {"vector", "vector_indexed"}

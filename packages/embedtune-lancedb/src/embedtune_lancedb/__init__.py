@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedtune_lancedb.embedder import FunctionEmbedder
     from embedtune_lancedb.engine import LanceEngine
+    from embedtune_lancedb.plugin import lancedb_engine
     from embedtune_lancedb.registry import Registration, TunableRegistry, get_registry, register
+    from embedtune_lancedb.reranker import LanceReranker
     from embedtune_lancedb.tables import TunedTable, open_table
 
 __all__ = [
     "FunctionEmbedder",
     "LanceEngine",
+    "LanceReranker",
     "Registration",
     "TunableRegistry",
     "TunedTable",
     "get_registry",
+    "lancedb_engine",
     "open_table",
     "register",
 ]
@@ -25,10 +29,12 @@ __all__ = [
 _MODULES = {
     "FunctionEmbedder": "embedder",
     "LanceEngine": "engine",
+    "LanceReranker": "reranker",
     "Registration": "registry",
     "TunableRegistry": "registry",
     "TunedTable": "tables",
     "get_registry": "registry",
+    "lancedb_engine": "plugin",
     "open_table": "tables",
     "register": "registry",
 }

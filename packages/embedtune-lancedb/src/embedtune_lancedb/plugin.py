@@ -4,16 +4,28 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from embedtune import Embedder, QADataset, hookimpl
+from embedtune import Embedder, QADataset, Reranker, hookimpl
 from embedtune.plugins import DatasetFormat, SearchBackend, SearchEngine
 
-__all__ = ["embedtune_as_embedder", "embedtune_dataset_formats", "embedtune_search_engines"]
+__all__ = [
+    "embedtune_as_embedder",
+    "embedtune_as_reranker",
+    "embedtune_dataset_formats",
+    "embedtune_search_engines",
+    "lancedb_engine",
+]
 
 TABLES = frozenset({"queries.lance", "corpus.lance", "relevant_docs.lance"})
 """Folders of the three tables of a data set."""
 
-QUERY_TYPES = ("vector", "fts", "hybrid")
+INDEXED = "vector_indexed"
+"""The query type that searches through an approximate index."""
+
+QUERY_TYPES = ("vector", INDEXED, "fts", "hybrid")
 """The ways in which LanceDB searches."""
+
+DEFAULT_INDEX = "IVF_HNSW_SQ"
+"""Keeps nearly all of the exact ranking: 8 bits for each number of a vector."""
 
 
 def _has_our_tables(path: Path) -> bool:
@@ -69,10 +81,39 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> Mapping[str, lis
     return read_parquet_columns(path, columns)
 
 
-def _load_engine(corpus: Mapping[str, str], embedder: Embedder | None) -> SearchEngine:
-    from embedtune_lancedb.engine import LanceEngine  # as above
+def lancedb_engine(
+    *,
+    index: object = DEFAULT_INDEX,
+    nprobes: int | None = None,
+    refine_factor: int | None = None,
+    fusion: object = None,
+) -> SearchBackend:
+    """LanceDB as ``compare(..., engine=...)`` takes it, with settings of one's own; arguments as for `LanceEngine`.
 
-    return LanceEngine(corpus, embedder)
+    >>> lancedb_engine(index="IVF_PQ", refine_factor=10).query_types
+    ('vector', 'vector_indexed', 'fts', 'hybrid')
+    """
+    options = {"index": index, "nprobes": nprobes, "refine_factor": refine_factor, "fusion": fusion}
+
+    def load(corpus: Mapping[str, str], embedder: Embedder | None) -> SearchEngine:
+        from embedtune_lancedb.engine import LanceEngine  # as above
+
+        return LanceEngine(
+            corpus,
+            embedder,
+            index=index,
+            nprobes=nprobes,
+            refine_factor=refine_factor,
+            fusion=fusion,  # type: ignore[arg-type]  # its class is LanceDB's, which is not imported here
+        )
+
+    return SearchBackend(
+        name="lancedb",
+        query_types=QUERY_TYPES,
+        load=load,
+        options={name: value if isinstance(value, int | None) else str(value) for name, value in options.items()},
+        summary="exact and indexed vectors, full text, and both by reciprocal rank fusion, in a temporary LanceDB",
+    )
 
 
 @hookimpl
@@ -84,6 +125,17 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
     from embedtune_lancedb.embedder import as_text_embedder  # lancedb is loaded already
 
     return as_text_embedder(thing)
+
+
+@hookimpl
+def embedtune_as_reranker(thing: object) -> Reranker | None:
+    """Claim a reranker of LanceDB."""
+    base = sys.modules.get("lancedb.rerankers.base")
+    if base is None or not isinstance(thing, base.Reranker):
+        return None
+    from embedtune_lancedb.reranker import LanceReranker  # lancedb is loaded already
+
+    return LanceReranker(thing)
 
 
 @hookimpl
@@ -112,9 +164,4 @@ def embedtune_dataset_formats() -> Iterable[DatasetFormat]:
 @hookimpl
 def embedtune_search_engines() -> Iterable[SearchBackend]:
     """LanceDB, embedded."""
-    yield SearchBackend(
-        name="lancedb",
-        query_types=QUERY_TYPES,
-        load=_load_engine,
-        summary="exact vectors, full text, and both by reciprocal rank fusion, in a temporary LanceDB",
-    )
+    yield lancedb_engine()

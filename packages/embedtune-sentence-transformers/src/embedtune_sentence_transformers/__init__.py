@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
     from embedtune_sentence_transformers.loss import MaskedInBatchLoss
+    from embedtune_sentence_transformers.reranker import CrossEncoderReranker
     from embedtune_sentence_transformers.tuner import SentenceTransformersTuner
 
-__all__ = ["MaskedInBatchLoss", "SentenceTransformerEmbedder", "SentenceTransformersTuner"]
+__all__ = ["CrossEncoderReranker", "MaskedInBatchLoss", "SentenceTransformerEmbedder", "SentenceTransformersTuner"]
 
 _MODULES = {
+    "CrossEncoderReranker": "reranker",
     "MaskedInBatchLoss": "loss",
     "SentenceTransformerEmbedder": "embedder",
     "SentenceTransformersTuner": "tuner",

@@ -1,8 +1,10 @@
 """Loading sentence-transformers models: full precision, no remote code unless asked for, content hashes."""
 
+import contextlib
 import hashlib
 import json
 import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -10,15 +12,24 @@ from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from embedtune import EmbeddingError, ModelFolderError, ModelNotFoundError
+from embedtune import EmbeddingError, EmbedtuneError, ModelFolderError, ModelNotFoundError
 from embedtune.fingerprints import folder_fingerprint
 
-__all__ = ["load_model", "loaded_from", "local_folder", "model_fingerprint", "prompt_for"]
+__all__ = [
+    "SAFETENSORS_ALONE",
+    "load_model",
+    "loaded_from",
+    "local_folder",
+    "model_fingerprint",
+    "prompt_for",
+    "telling_what_is_wrong",
+    "weights_fingerprint",
+]
 
 logger = logging.getLogger(__name__)
 
-_HUB_OWNER = "sentence-transformers"
-"""Whose models are meant by a name without an owner."""
+SAFETENSORS_ALONE = {"use_safetensors": True}
+"""A pickle of weights can run code."""
 
 _POSITIONS_FROM_2 = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
 """Model types that count positions from the padding token's id on: the first two are never a token's."""
@@ -52,16 +63,41 @@ def load_model(
             False.
     """
     _check_device(device)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less than a second
-    try:
-        # Safetensors alone: a pickle of weights can run code.
+    with telling_what_is_wrong(
+        ref, "give trust_remote_code=True to tune(), or load it yourself and give the loaded model"
+    ):
         model = SentenceTransformer(
             ref,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs=dict(SAFETENSORS_ALONE),
             device=device,
             trust_remote_code=trust_remote_code,
             truncate_dim=truncate_dim,
         )
+    # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
+    model = model.float()
+    if max_seq_length is not None:
+        _check_max_seq_length(model, ref, max_seq_length)
+        model.max_seq_length = max_seq_length
+    return model
+
+
+@contextlib.contextmanager
+def telling_what_is_wrong(ref: str, to_trust_it: str) -> Iterator[None]:
+    """Turn the frameworks' errors on loading a model into ours.
+
+    Args:
+        ref: The model, for messages.
+        to_trust_it: What to do to run the model's own code.
+
+    Raises:
+        ModelNotFoundError: If the hub has no such model, or cannot be reached and it is not cached.
+        ModelFolderError: If a file of it is broken, or it wants code of its own to run.
+    """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less than a second
+    try:
+        yield
+    except EmbedtuneError:
+        raise
     except OSError as error:
         raise ModelNotFoundError(
             f"Cannot load the model {ref!r}: {_first_line(error)} Give a model folder, or a hub name that can be "
@@ -70,19 +106,13 @@ def load_model(
     except Exception as error:  # each framework has its own for a file that is missing, cut or changed
         if "trust_remote_code" in str(error):
             raise ModelFolderError(
-                f"The model {ref!r} brings Python code of its own, which is not run. Read it; if you trust it, give "
-                "trust_remote_code=True to tune(), or load it yourself and give the loaded model."
+                f"The model {ref!r} brings Python code of its own, which is not run. Read it; if you trust it, "
+                f"{to_trust_it}."
             ) from error
         raise ModelFolderError(
             f"The model {ref!r} cannot be loaded: {type(error).__name__}: {_first_line(error)} Is a file missing or "
             "cut off? Download or tune it again."
         ) from error
-    # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
-    model = model.float()
-    if max_seq_length is not None:
-        _check_max_seq_length(model, ref, max_seq_length)
-        model.max_seq_length = max_seq_length
-    return model
 
 
 def _check_device(device: str | None) -> None:
@@ -112,11 +142,16 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def local_folder(ref: str) -> Path | None:
-    """The folder of a model: itself, or the hub's snapshot in the local cache; None if it is not there."""
+def local_folder(ref: str, owner: str = "sentence-transformers") -> Path | None:
+    """The folder of a model: itself, or the hub's snapshot in the local cache; None if it is not there.
+
+    Args:
+        ref: Folder or hub name.
+        owner: Whose models are meant by a name without an owner.
+    """
     if Path(ref).is_dir():
         return Path(ref)
-    for name in (ref, f"{_HUB_OWNER}/{ref}") if "/" not in ref else (ref,):
+    for name in (ref, f"{owner}/{ref}") if "/" not in ref else (ref,):
         try:
             return Path(snapshot_download(name, local_files_only=True))
         except (OSError, ValueError):  # not in the cache, or no name that the hub could have
@@ -144,10 +179,6 @@ def model_fingerprint(model: SentenceTransformer, folder: Path | None, **setting
     """
     if folder is not None:
         return folder_fingerprint(folder, **settings)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     described = {
         "modules": [repr(module) for module in model],
         "prompts": model.prompts,
@@ -157,6 +188,15 @@ def model_fingerprint(model: SentenceTransformer, folder: Path | None, **setting
         "vocabulary": sorted(getattr(model.tokenizer, "get_vocab", dict)().items()),
         **settings,
     }
+    return weights_fingerprint(model, described)
+
+
+def weights_fingerprint(model: torch.nn.Module, described: Mapping[str, object]) -> str:
+    """Hash of a loaded model's weights and of what is said beside them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:32]
 

@@ -5,13 +5,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedtune import BaseEmbeddingTuner, Embedder, hookimpl
-from embedtune.plugins import EmbedderBackend, TunerBackend
+from embedtune import BaseEmbeddingTuner, Embedder, Reranker, hookimpl
+from embedtune.plugins import EmbedderBackend, RerankerBackend, TunerBackend
 
 if TYPE_CHECKING:
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+    from embedtune_sentence_transformers.reranker import CrossEncoderReranker
 
-__all__ = ["embedtune_as_embedder", "embedtune_embedders", "embedtune_tuners"]
+__all__ = [
+    "embedtune_as_embedder",
+    "embedtune_as_reranker",
+    "embedtune_embedders",
+    "embedtune_rerankers",
+    "embedtune_tuners",
+]
 
 NAME = "sentence-transformers"
 
@@ -26,6 +33,12 @@ def _load_embedder(ref: str, **options: object) -> "SentenceTransformerEmbedder"
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch: seconds
 
     return SentenceTransformerEmbedder.load(ref, **options)  # type: ignore[arg-type]
+
+
+def _load_reranker(ref: str, **options: object) -> "CrossEncoderReranker":
+    from embedtune_sentence_transformers.reranker import CrossEncoderReranker  # torch: seconds
+
+    return CrossEncoderReranker.load(ref, **options)  # type: ignore[arg-type]
 
 
 def _matches(ref: str) -> bool:
@@ -57,3 +70,22 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch is loaded already
 
     return SentenceTransformerEmbedder.claim(thing)
+
+
+@hookimpl
+def embedtune_rerankers() -> Iterable[RerankerBackend]:
+    """Folders and hub names of cross-encoders."""
+    yield RerankerBackend(
+        name=NAME, load=_load_reranker, matches=_matches, summary="folders and hub names of cross-encoders"
+    )
+
+
+@hookimpl
+def embedtune_as_reranker(thing: object) -> Reranker | None:
+    """Claim a loaded ``CrossEncoder``."""
+    library = sys.modules.get("sentence_transformers")
+    if library is None or not isinstance(thing, library.CrossEncoder):
+        return None
+    from embedtune_sentence_transformers.reranker import CrossEncoderReranker  # torch is loaded already
+
+    return CrossEncoderReranker(thing)

@@ -8,7 +8,7 @@
 
 from embedtune.chunks import TextChunk
 from embedtune.cleaning_report import CleaningReport
-from embedtune.comparison import Comparison, ComparisonRow, compare
+from embedtune.comparison import Comparison, ComparisonRow, Finding, SliceRow, compare
 from embedtune.dataset import QADataset
 from embedtune.errors import (
     BackendNotFoundError,
@@ -27,7 +27,8 @@ from embedtune.errors import (
     PluginLoadError,
     TuningError,
 )
-from embedtune.evaluation import Evaluation, evaluate
+from embedtune.evaluation import Evaluation, evaluate, evaluate_dims
+from embedtune.gate import GateResult, gate
 from embedtune.generation import GenerationReport, Prices, QuestionQuality
 from embedtune.generation.estimate import SpendEstimate, estimate
 from embedtune.plugins import PluginManager, TrainingEvent, hookimpl, plugin_manager
@@ -74,6 +75,8 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "ExactSearch",
+    "Finding",
+    "GateResult",
     "GenerationError",
     "GenerationReport",
     "LLMAnswer",
@@ -94,6 +97,7 @@ __all__ = [
     "Retrieved",
     "Retriever",
     "Search",
+    "SliceRow",
     "SpendEstimate",
     "Split",
     "TextChunk",
@@ -104,6 +108,8 @@ __all__ = [
     "compare",
     "estimate",
     "evaluate",
+    "evaluate_dims",
+    "gate",
     "hookimpl",
     "leaks",
     "plugin_manager",

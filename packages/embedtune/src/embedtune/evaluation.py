@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from embedtune.asking import ask_all
 from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
-from embedtune.metrics import metric_names, per_query, relevant_ranks
+from embedtune.judging import Judge
+from embedtune.metrics import relevant_ranks
 from embedtune.protocols import Search
 from embedtune.records import ModelRecord
-from embedtune.resolve import as_dataset, as_search
+from embedtune.resolve import as_dataset, as_embedder, as_search, record_of
+from embedtune.retrievers import RetrieverSearch
+from embedtune.search import ExactSearch, Ranking
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embedtune.caches import VectorCache
     from embedtune.plugins import PluginManager
 
-__all__ = ["DEFAULT_CUT_OFFS", "Evaluation", "evaluate", "evaluate_search"]
+__all__ = ["DEFAULT_CUT_OFFS", "Evaluation", "evaluate", "evaluate_dims", "evaluate_search"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +38,9 @@ class Evaluation(Sequence[dict[str, Any]]):
     """One row per query, and the metrics over all of them.
 
     A row holds ``query_id``, ``query`` (its text), ``expected`` and ``retrieved`` (chunk ids; the first
-    ``top_k``, best first), ``rank`` (1-based, of the first relevant chunk among all that were fetched; None if
-    there is none), ``is_hit`` (rank is at most ``top_k``) and ``seen`` (the model was trained on, or chosen by,
-    this query or its chunk). ``pandas.DataFrame(evaluation)["is_hit"].mean()`` is the hit rate.
+    ``top_k``, best first), ``rank`` (1-based, of the first relevant chunk among all that were searched, see
+    ``depth``; None if there is none), ``is_hit`` (rank is at most ``top_k``) and ``seen`` (the model was trained on,
+    or chosen by, this query or its chunk). ``pandas.DataFrame(evaluation)["is_hit"].mean()`` is the hit rate.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -44,6 +51,8 @@ class Evaluation(Sequence[dict[str, Any]]):
     """The cut-off of ``is_hit``."""
     failed_queries: tuple[str, ...] = ()
     """Ids of the queries whose search raised; they count as not found."""
+    depth: int | None = None
+    """Results that were fetched for a query, beyond which no rank is known; None if the whole corpus was ranked."""
     metrics: Mapping[str, float] = field(init=False)
     """Means over all queries, such as ``{"hit_rate@5": 0.64}``."""
 
@@ -86,20 +95,27 @@ def evaluate(
     top_k: int = 5,
     *,
     cut_offs: Sequence[int] = DEFAULT_CUT_OFFS,
+    cache: "str | Path | VectorCache | None" = None,
     plugins: "PluginManager | None" = None,
 ) -> Evaluation:
     """Search every query in the corpus and compare with what is relevant.
 
-    A model is searched exactly, over the whole corpus, with its own query and document prompts. Chunks with the
-    same text are one answer. A search that fails or finds nothing counts as not found.
+    A model is searched exactly, over the whole corpus, with its own query and document prompts; of a search the first
+    results are fetched, as many as the largest cut-off. Chunks with the same text are one answer. A search that fails
+    or finds nothing counts as not found.
+
+    For a model all metrics come from the ranks of the relevant chunks, which takes little more time than the matrix
+    product of queries and chunks (see `ExactSearch.rank`), and a normalised copy of the chunks' vectors.
 
     Args:
         model_or_search: A reference (``"sentence-transformers/all-MiniLM-L6-v2"``, a folder, ``"backend:ref"``), an
             `Embedder` or `Search`, or what an installed plugin knows: a sentence-transformers model, a LanceDB
-            embedding function, a LangChain ``Embeddings``, a LlamaIndex ``BaseEmbedding``.
+            embedding function, a LangChain ``Embeddings``, a LlamaIndex ``BaseEmbedding``; a function of queries and
+            ``k``; the path of a TREC run file.
         dataset: Queries, chunks and relevance; best one that the model was neither trained nor chosen on.
         top_k: Cut-off of ``is_hit``, at least 1.
         cut_offs: Further cut-offs for the metrics.
+        cache: A folder that keeps a model's vectors by its fingerprint and the text; None keeps them nowhere.
         plugins: Where models and formats are looked up.
 
     Raises:
@@ -112,15 +128,64 @@ def evaluate(
     """
     check_cut_offs(top_k, cut_offs)
     dataset = as_dataset(dataset)
-    search, record = as_search(model_or_search, dataset.corpus, plugins)
+    search, record = as_search(model_or_search, dataset.corpus, plugins, queries=dataset.queries, cache=cache)
     evaluation = evaluate_search(search, dataset, top_k, cut_offs=cut_offs, record=record)
+    _warn_of_seen(evaluation)
+    return evaluation
+
+
+def evaluate_dims(
+    model: object,
+    dataset: QADataset,
+    dims: Sequence[int],
+    top_k: int = 5,
+    *,
+    cut_offs: Sequence[int] = DEFAULT_CUT_OFFS,
+    plugins: "PluginManager | None" = None,
+) -> dict[int, Evaluation]:
+    """As `evaluate`, by the first numbers of each vector alone, which is what Matryoshka models are trained for.
+
+    Every text is embedded once, and the products are taken once: each of ``dims`` goes on from the one before.
+
+    Args:
+        model: As for `evaluate`; no search.
+        dataset: Queries, chunks and relevance.
+        dims: Numbers kept of each vector, from 1 to all. Cosines are of what is kept.
+        top_k: Cut-off of ``is_hit``, at least 1.
+        cut_offs: Further cut-offs for the metrics.
+        plugins: Where models and formats are looked up.
+
+    Returns:
+        The evaluations by number, in rising order.
+
+    Raises:
+        EvaluationError: If a number of dimensions is none that the model has, or as `evaluate`.
+
+    >>> from embedtune.testing import HashEmbedder, tiny_dataset
+    >>> {dim: found.hit_rate for dim, found in evaluate_dims(HashEmbedder(64), tiny_dataset(), [64, 2], 1).items()}
+    {2: 0.375, 64: 1.0}
+    """
+    check_cut_offs(top_k, cut_offs)
+    dataset = as_dataset(dataset)
+    if not dims or min(dims) < 1:
+        raise EvaluationError(f"dims must name at least one number of dimensions, each at least 1; got {tuple(dims)}.")
+    embedder = as_embedder(model, plugins)
+    search = ExactSearch(dataset.corpus, embedder)
+    if max(dims) > search.dim:
+        raise EvaluationError(f"The model's vectors have {search.dim} dimensions; dims asks for {max(dims)}.")
+    ordered = sorted(set(dims))
+    found = _by_ranks(search, Judge(dataset, top_k, cut_offs), record_of(embedder), ordered)
+    _warn_of_seen(found[0])
+    return dict(zip(ordered, found, strict=True))
+
+
+def _warn_of_seen(evaluation: Evaluation) -> None:
     if evaluation.n_seen:
         logger.warning(
             "the model was trained on, or chosen by, %d of these %d queries or their chunks: its score is flattered",
             evaluation.n_seen,
             len(evaluation),
         )
-    return evaluation
 
 
 def check_cut_offs(top_k: int, cut_offs: Sequence[int] = ()) -> None:
@@ -151,86 +216,59 @@ def evaluate_search(
         record: What the model says it has seen.
     """
     check_cut_offs(top_k, cut_offs)
-    depth = max([top_k, *cut_offs])
+    judge = Judge(dataset, top_k, cut_offs)
+    if isinstance(search, ExactSearch):
+        return _by_ranks(search, judge, record)[0]
     texts = list(dataset.queries.values())
-    found, failures = _search_all(search, texts, depth, _most_copies(dataset))
-    first_id = _first_ids(dataset)
+    # Copies of one text take places from others: fetch as many more, within reason.
+    fetch = judge.depth + min(judge.n_copies, 10 * judge.depth)
+    nothing: list[str] = []
+    found, failed = ask_all(lambda places: search.search([texts[i] for i in places], fetch), len(texts), nothing)
     if unknown := {chunk for ids in found for chunk in ids if chunk not in dataset.corpus}:
         logger.warning("the search returned %d ids that are not in the corpus, such as %r", len(unknown), min(unknown))
-    seen = set(record.seen.queries_in(dataset)) if record is not None else set()
-    rows: list[dict[str, Any]] = []
-    all_ranks: list[list[float]] = []
-    all_grades: list[list[float]] = []
-    for query, ids in zip(dataset.queries, found, strict=True):
-        grades = _grades_by_text(dataset, query, first_id)
-        ranking = list(dict.fromkeys(first_id.get(chunk, chunk) for chunk in ids))[:depth]
-        ranks = relevant_ranks(ranking, grades)
-        all_ranks.append(ranks)
-        all_grades.append(list(grades.values()))
-        rank = int(min(ranks)) if min(ranks) <= depth else None
-        rows.append(_row(dataset, query, ranking, rank, top_k) | {"seen": query in seen})
-    values = per_query(all_ranks, all_grades, metric_names([*cut_offs, top_k]))
-    ids = list(dataset.queries)
-    return Evaluation(tuple(rows), values, top_k, tuple(ids[index] for index in sorted(failures)))
+    depth = _depth(search, found, judge)
+    rankings = []
+    for ids, grades in zip(found, judge.grades, strict=True):
+        unique = list(dict.fromkeys(judge.first_ids.get(chunk, chunk) for chunk in ids))[: judge.depth]
+        rankings.append(Ranking(relevant_ranks(unique, grades), unique[:top_k]))
+    return _evaluation(judge, rankings, failed, record, depth)
 
 
-def _row(dataset: QADataset, query: str, ranking: list[str], rank: int | None, top_k: int) -> dict[str, Any]:
-    return {
-        "query_id": query,
-        "query": dataset.queries[query],
-        "expected": list(dataset.relevant_docs[query]),
-        "retrieved": ranking[:top_k],
-        "rank": rank,
-        "is_hit": rank is not None and rank <= top_k,
-    }
+def _by_ranks(
+    search: ExactSearch, judge: Judge, record: ModelRecord | None, dims: Sequence[int] | None = None
+) -> list[Evaluation]:
+    texts, nothing = list(judge.dataset.queries.values()), Ranking([], [])
+
+    def ask(places: Sequence[int]) -> list[tuple[Ranking, ...]]:
+        return search.rank([texts[i] for i in places], [judge.grades[i] for i in places], judge.top_k, dims)
+
+    found, failed = ask_all(ask, len(texts), (nothing,) * (len(dims) if dims else 1))
+    return [_evaluation(judge, rankings, failed, record) for rankings in zip(*found, strict=True)]
 
 
-def _first_ids(dataset: QADataset) -> dict[str, str]:
-    """Each chunk's id, or the id of the first chunk with the same text: equal texts are one answer."""
-    by_text: dict[str, str] = {}
-    return {chunk: by_text.setdefault(text, chunk) for chunk, text in dataset.corpus.items()}
+def _evaluation(
+    judge: Judge,
+    rankings: Sequence[Ranking],
+    failed: Sequence[int],
+    record: ModelRecord | None,
+    depth: int | None = None,
+) -> Evaluation:
+    seen = set(record.seen.queries_in(judge.dataset)) if record is not None else set()
+    ids = list(judge.dataset.queries)
+    rows = tuple(judge.rows(rankings, seen))
+    return Evaluation(rows, judge.values(rankings), judge.top_k, tuple(ids[i] for i in failed), depth)
 
 
-def _most_copies(dataset: QADataset) -> int:
-    return 1 + len(dataset.corpus) - len(set(dataset.corpus.values()))
-
-
-def _grades_by_text(dataset: QADataset, query: str, first_id: dict[str, str]) -> dict[str, float]:
-    given = dataset.grades.get(query, {})
-    grades: dict[str, float] = {}
-    for chunk in dataset.relevant_docs[query]:
-        grades[first_id[chunk]] = max(grades.get(first_id[chunk], 0.0), given.get(chunk, 1.0))
-    return grades
-
-
-def _search_all(
-    search: Search, texts: list[str], depth: int, most_copies: int
-) -> tuple[list[list[str]], dict[int, Exception]]:
-    """Rankings of all queries; where the whole call fails, query by query, to lose only those that fail."""
-    # Copies of one text take places from others: fetch as many more, within reason.
-    fetch = depth + min(most_copies - 1, 10 * depth)
-    try:
-        found = search.search(texts, fetch)
-    except Exception as error:
-        logger.warning("the search failed (%s: %s); trying each query alone", type(error).__name__, error)
-    else:
-        if len(found) != len(texts):
-            raise EvaluationError(
-                f"The search returned {len(found)} rankings for {len(texts)} queries; it must be one each."
-            )
-        return [list(ids) for ids in found], {}
-    rankings: list[list[str]] = []
-    failures: dict[int, Exception] = {}
-    for index, text in enumerate(texts):
-        try:
-            rankings.append(list(search.search([text], fetch)[0]))
-        except Exception as error:
-            failures[index] = error
-            rankings.append([])
-    if len(failures) == len(texts):
-        first = next(iter(failures.values()))
-        raise EvaluationError(
-            f"All {len(texts)} searches failed. The first: {type(first).__name__}: {first}"
-        ) from first
-    logger.warning("%d of %d searches failed and count as not found", len(failures), len(texts))
-    return rankings, failures
+def _depth(search: Search, found: Sequence[Sequence[str]], judge: Judge) -> int:
+    """The largest cut-off, or how many results the search gives, if that is fewer."""
+    numbers = [len(ids) for ids in found if ids]
+    n_texts = len(judge.dataset.corpus) - judge.n_copies
+    # One number for all queries is a limit; where numbers differ, they are what was found.
+    if len(numbers) < 2 or len(set(numbers)) > 1 or numbers[0] >= min(judge.depth, n_texts):
+        return judge.depth
+    if not isinstance(search, RetrieverSearch):  # says it itself
+        logger.warning(
+            "the search returns %d chunks at most: figures at larger cut-offs, up to %d, are those at %d",
+            *(numbers[0], judge.depth, numbers[0]),
+        )
+    return numbers[0]

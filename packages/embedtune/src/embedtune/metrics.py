@@ -1,18 +1,22 @@
 """Retrieval metrics, one file, one definition each; checked against ir-measures in the tests.
 
-Two layers. The ``*_of`` functions take the 1-based ranks of a query's relevant chunks (``inf`` where a chunk
-was not retrieved) and give one value; the public ones take ranked lists and give the mean.
+Two layers. `PairRanks` holds the 1-based ranks of all relevant chunks of all queries (``inf`` where a chunk was not
+retrieved), and `METRICS` gives one value per query from it; the public functions take ranked lists and give the mean.
 """
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = [
     "METRICS",
+    "PairRanks",
     "average_precision",
     "hit_rate",
     "metric_names",
@@ -27,6 +31,9 @@ __all__ = [
 Ranks = Sequence[float]
 """1-based ranks of the relevant chunks of one query; ``inf`` for one that was not retrieved."""
 
+Values = npt.NDArray[np.float64]
+"""One number per query, or per pair."""
+
 
 def relevant_ranks(ranked_ids: Sequence[str], relevant: Iterable[str]) -> list[float]:
     """The rank of each relevant chunk in a best-first list; repeated ids count once, at their first place.
@@ -38,38 +45,94 @@ def relevant_ranks(ranked_ids: Sequence[str], relevant: Iterable[str]) -> list[f
     return [ranks.get(chunk, math.inf) for chunk in relevant]
 
 
-def _hit(ranks: Ranks, grades: Sequence[float], k: int) -> float:
-    return float(min(ranks) <= k)
+@dataclass(frozen=True, eq=False)
+class PairRanks:
+    """Every pair of a query and a chunk that is relevant to it, the queries one after the other."""
+
+    ranks: Values
+    """1-based rank of the pair's chunk, ``inf`` if it was not retrieved; shape (n_pairs,)."""
+    grades: Values
+    """Its relevance above 0; shape (n_pairs,)."""
+    sizes: npt.NDArray[np.intp]
+    """Pairs of each query, at least 1; shape (n_queries,)."""
+
+    @classmethod
+    def of(cls, ranks: Sequence[Ranks], grades: Sequence[Sequence[float]]) -> "PairRanks":
+        """From one sequence per query.
+
+        Raises:
+            ValueError: If a query has no relevant chunk, or other grades than ranks.
+        """
+        sizes = [len(found) for found in ranks]
+        if sizes != [len(given) for given in grades] or 0 in sizes:
+            raise ValueError("Give one rank and one grade for each relevant chunk of a query, and at least one.")
+        flat = [np.fromiter(chain.from_iterable(rows), np.float64, sum(sizes)) for rows in (ranks, grades)]
+        return cls(flat[0], flat[1], np.array(sizes, dtype=np.intp))
+
+    def total(self, values: Values) -> Values:
+        """Sum over the pairs of each query, shape (n_queries,)."""
+        return np.add.reduceat(values, self._starts) if len(values) else values
+
+    @cached_property
+    def best(self) -> Values:
+        """The best rank of each query, shape (n_queries,)."""
+        return np.minimum.reduceat(self.ranks, self._starts) if len(self.ranks) else self.ranks
+
+    @cached_property
+    def in_order(self) -> Values:
+        """The ranks, the best of each query first."""
+        return self.ranks[np.lexsort((self.ranks, self._queries))]
+
+    @cached_property
+    def ideal(self) -> Values:
+        """The grades, the highest of each query first."""
+        return self.grades[np.lexsort((-self.grades, self._queries))]
+
+    @cached_property
+    def places(self) -> Values:
+        """1, 2, ... within each query: the ranks of an ideal ranking; shape (n_pairs,)."""
+        return np.arange(1.0, len(self.ranks) + 1) - np.repeat(self._starts, self.sizes)
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.intp]:
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
+    def _queries(self) -> npt.NDArray[np.intp]:
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
 
-def _reciprocal(ranks: Ranks, grades: Sequence[float], k: int) -> float:
-    best = min(ranks)
-    return 1.0 / best if best <= k else 0.0
+def _hit(pairs: PairRanks, k: int) -> Values:
+    return (pairs.best <= k).astype(np.float64)
 
 
-def _recall(ranks: Ranks, grades: Sequence[float], k: int) -> float:
-    return sum(rank <= k for rank in ranks) / len(ranks)
+def _reciprocal(pairs: PairRanks, k: int) -> Values:
+    return np.where(pairs.best <= k, 1 / pairs.best, 0.0)
 
 
-def _ndcg(ranks: Ranks, grades: Sequence[float], k: int) -> float:
-    gain = sum(grade / math.log2(rank + 1) for rank, grade in zip(ranks, grades, strict=True) if rank <= k)
-    ideal = sum(grade / math.log2(i + 2) for i, grade in enumerate(sorted(grades, reverse=True)[:k]))
-    return gain / ideal
+def _recall(pairs: PairRanks, k: int) -> Values:
+    return pairs.total((pairs.ranks <= k).astype(np.float64)) / pairs.sizes
 
 
-def _average_precision(ranks: Ranks, grades: Sequence[float], k: int) -> float:
-    found = sorted(rank for rank in ranks if rank <= k)
-    return sum(i / rank for i, rank in enumerate(found, 1)) / len(ranks)
+def _ndcg(pairs: PairRanks, k: int) -> Values:
+    gains = np.where(pairs.ranks <= k, pairs.grades / np.log2(pairs.ranks + 1), 0.0)
+    ideal = np.where(pairs.places <= k, pairs.ideal / np.log2(pairs.places + 1), 0.0)
+    return pairs.total(gains) / pairs.total(ideal)
 
 
-METRICS: Mapping[str, Callable[[Ranks, Sequence[float], int], float]] = {
+def _average_precision(pairs: PairRanks, k: int) -> Values:
+    precisions = np.where(pairs.in_order <= k, pairs.places / pairs.in_order, 0.0)
+    return pairs.total(precisions) / pairs.sizes
+
+
+METRICS: Mapping[str, Callable[[PairRanks, int], Values]] = {
     "hit_rate": _hit,
     "mrr": _reciprocal,
     "ndcg": _ndcg,
     "recall": _recall,
     "map": _average_precision,
 }
-"""Value of one query by metric name: ``(ranks, grades, k)``, grades in the order of the ranks."""
+"""Value of each query by metric name: ``(pairs, k)``, shape (n_queries,)."""
 
 
 def metric_names(cut_offs: Iterable[int]) -> list[str]:
@@ -93,9 +156,7 @@ def parse_metric(text: str) -> tuple[str, int]:
     return name, int(k)
 
 
-def per_query(
-    ranks: Sequence[Ranks], grades: Sequence[Sequence[float]], names: Iterable[str]
-) -> dict[str, npt.NDArray[np.float64]]:
+def per_query(ranks: Sequence[Ranks], grades: Sequence[Sequence[float]], names: Iterable[str]) -> dict[str, Values]:
     """Each metric for each query.
 
     Args:
@@ -105,12 +166,13 @@ def per_query(
 
     Returns:
         Arrays of shape (n_queries,), float64, by metric.
+
+    Raises:
+        ValueError: If a metric is unknown, a query has no relevant chunk, or other grades than ranks.
     """
-    values = {}
-    for text in names:
-        name, k = parse_metric(text)
-        values[text] = np.array([METRICS[name](r, g, k) for r, g in zip(ranks, grades, strict=True)], dtype=np.float64)
-    return values
+    pairs = PairRanks.of(ranks, grades)
+    asked = {text: parse_metric(text) for text in names}
+    return {text: METRICS[name](pairs, k) for text, (name, k) in asked.items()}
 
 
 def hit_rate(ranked_ids: Sequence[Sequence[str]], relevant: Sequence[AbstractSet[str]], k: int) -> float:

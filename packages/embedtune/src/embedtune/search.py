@@ -1,23 +1,17 @@
 """Exact search over embeddings, and the wrapper that embeds each text once."""
 
-import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from embedtune.errors import EmbeddingError
 from embedtune.protocols import Embedder, Similarity, Vectors
+from embedtune.ranks import Places, rank_columns
+from embedtune.scores import Prefix, lengths
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["EmbedOnce", "ExactSearch", "checked_vectors"]
-
-logger = logging.getLogger(__name__)
-
-_BLOCK_SCORES = 16_777_216
-"""Scores held at once: 64 MiB of float32."""
+__all__ = ["EmbedOnce", "ExactSearch", "Ranking", "checked_vectors"]
 
 
 def checked_vectors(vectors: object, n_texts: int, name: str) -> Vectors:
@@ -45,8 +39,7 @@ def checked_vectors(vectors: object, n_texts: int, name: str) -> Vectors:
 
 def normalised(vectors: Vectors) -> Vectors:
     """Rows of length 1; a row of zeros stays as it is."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+    return np.asarray(vectors / lengths(vectors)[:, None], dtype=np.float32)
 
 
 class EmbedOnce:
@@ -80,15 +73,24 @@ class EmbedOnce:
         return self._embed(texts, self._documents, self._embedder.embed_documents)
 
     def _embed(
-        self, texts: Sequence[str], known: dict[str, Vectors], embed: "Callable[[Sequence[str]], Vectors]"
+        self, texts: Sequence[str], known: dict[str, Vectors], embed: Callable[[Sequence[str]], Vectors]
     ) -> Vectors:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new or not texts:
             vectors = checked_vectors(embed(new), len(new), type(self._embedder).__name__)
             known.update(zip(new, vectors, strict=True))
-            if not texts:
+            if len(new) == len(texts):  # no copy of a large corpus
                 return vectors
         return np.stack([known[text] for text in texts])
+
+
+class Ranking(NamedTuple):
+    """What one query finds in the whole corpus."""
+
+    ranks: list[float]
+    """1-based ranks of the chunks that were asked for, in that order; ``inf`` for one that is not in the corpus."""
+    retrieved: list[str]
+    """Ids of the nearest chunks, best first."""
 
 
 class ExactSearch:
@@ -106,41 +108,87 @@ class ExactSearch:
     """
 
     def __init__(self, corpus: Mapping[str, str], embedder: Embedder) -> None:
-        ids_by_text: dict[str, str] = {}
+        columns: dict[str, int] = {}
+        first_ids: list[str] = []
+        self._columns: dict[str, int] = {}
         for chunk, text in corpus.items():
-            ids_by_text.setdefault(text, chunk)
-        self._ids = np.array(list(ids_by_text.values()), dtype=object)
+            if columns.setdefault(text, len(first_ids)) == len(first_ids):
+                first_ids.append(chunk)
+            self._columns[chunk] = columns[text]
+        self._ids = np.array(first_ids, dtype=object)
         self._embedder = embedder
-        self._documents = self._prepared(embedder.embed_documents(list(ids_by_text)), len(ids_by_text))
+        self._documents = self._prepared(embedder.embed_documents(list(columns)), len(columns))
+        self._longest = float(lengths(self._documents).max(initial=0))
+        self._whole = Prefix.of(self._documents, self.dim, embedder.similarity)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return int(self._documents.shape[1])
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
+        """The ``k`` nearest chunks of each query, best first; of equal scores the earlier chunk."""
+        return [found.retrieved for (found,) in self.rank(queries, [()] * len(queries), k)]
+
+    def rank(
+        self,
+        queries: Sequence[str],
+        chunks: Sequence[Collection[str]],
+        k: int = 0,
+        dims: Sequence[int] | None = None,
+    ) -> list[tuple[Ranking, ...]]:
+        """Where some chunks stand among all, without sorting; in the order that `search` gives.
+
+        It takes a fifth more time than the matrix product of queries and chunks, for each further one of ``dims`` three
+        fifths more, and beside the vectors 128 MiB, or a quarter of the chunks' vectors if that is more.
+
+        Args:
+            queries: Texts.
+            chunks: For each query the ids whose ranks are asked for.
+            k: How many of the nearest chunks are given as well.
+            dims: Rank by these first numbers of each vector, as Matryoshka models allow; by all if None. In rising
+                order, from 1 to `dim`.
+
+        Returns:
+            For each query one `Ranking` for each of ``dims``.
+
+        Raises:
+            EmbeddingError: If queries and chunks have no common dimension, or their products are too large to compare.
+
+        >>> from embedtune.testing import HashEmbedder
+        >>> search = ExactSearch({"a": "red apples", "b": "blue sky"}, HashEmbedder())
+        >>> search.rank(["apples red"], [["b"]], k=1)
+        [(Ranking(ranks=[2], retrieved=['a']),)]
+        """
+        vectors = self._prepared(self._embedder.embed_queries(list(queries)), len(queries))
+        self._check(vectors)
+        prefixes = [self._prefix(dim) for dim in dims] if dims is not None else [self._whole]
+        known = [{chunk: self._columns[chunk] for chunk in wanted if chunk in self._columns} for wanted in chunks]
+        columns = [np.array(list(by_chunk.values()), dtype=np.intp) for by_chunk in known]
+        places = rank_columns(vectors, self._documents, prefixes, columns, k)
+        return [
+            tuple(self._ranking(place, by_chunk, wanted) for place in by_prefix)
+            for by_prefix, by_chunk, wanted in zip(places, known, chunks, strict=True)
+        ]
+
+    def _ranking(self, found: Places, known: Mapping[str, int], wanted: Iterable[str]) -> Ranking:
+        ranks = dict(zip(known, found.ranks.tolist(), strict=True))
+        return Ranking([ranks.get(chunk, math.inf) for chunk in wanted], list(self._ids[found.best]))
+
+    def _prefix(self, dim: int) -> Prefix:
+        return self._whole if dim == self.dim else Prefix.of(self._documents, dim, self._embedder.similarity)
 
     def _prepared(self, vectors: Vectors, n_texts: int) -> Vectors:
         vectors = checked_vectors(vectors, n_texts, type(self._embedder).__name__)
         return normalised(vectors) if self._embedder.similarity == "cosine" else vectors
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
-        """The ``k`` nearest chunks of each query, best first; of equal scores the earlier chunk."""
-        vectors = self._prepared(self._embedder.embed_queries(list(queries)), len(queries))
-        if queries and vectors.shape[1] != self._documents.shape[1]:
+    def _check(self, vectors: Vectors) -> None:
+        if len(vectors) and vectors.shape[1] != self.dim:
             raise EmbeddingError(
-                f"Queries have {vectors.shape[1]} dimensions, chunks {self._documents.shape[1]}: "
-                "two models are mixed up."
+                f"Queries have {vectors.shape[1]} dimensions, chunks {self.dim}: two models are mixed up."
             )
-        rows = max(_BLOCK_SCORES // max(len(self._ids), 1), 1)
-        found: list[list[str]] = []
-        for start in range(0, len(vectors), rows):
-            scores = vectors[start : start + rows] @ self._documents.T
-            found += [list(self._ids[best]) for best in top_k(scores, k)]
-        return found
-
-
-def top_k(scores: Vectors, k: int) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Columns of the ``k`` largest scores of each row, best first; of equal scores the lower column."""
-    k = min(k, scores.shape[1])
-    if k < 1:
-        return [np.empty(0, dtype=np.intp)] * len(scores)
-    best = []
-    for row in scores:
-        threshold = np.partition(row, len(row) - k)[len(row) - k]
-        candidates = np.flatnonzero(row >= threshold)  # all that tie at the cut, so that the choice is not by chance
-        best.append(candidates[np.argsort(-row[candidates], kind="stable")][:k])
-    return best
+        # No sum on the way to a product is larger than that of the lengths. Beyond it stands a NaN, which has no rank.
+        if float(lengths(vectors).max(initial=0)) * self._longest > np.finfo(np.float32).max:
+            raise EmbeddingError(
+                f"Embedder {type(self._embedder).__name__!r} returned vectors whose products are no float32."
+            )

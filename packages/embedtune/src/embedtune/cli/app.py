@@ -8,6 +8,7 @@ from rich.console import Console
 
 from embedtune import __version__
 from embedtune.cli.dataset_command import dataset
+from embedtune.cli.evaluation_commands import compare_command, evaluate_command, gate_command, report_command
 from embedtune.cli.generate_command import generate
 from embedtune.cli.options import Json, Seed, stoppable, write_json
 from embedtune.cli.tables import comparison_table, plugin_table, tuning_table
@@ -80,6 +81,10 @@ def tune_command(
 
 app.command()(generate)
 app.command()(dataset)
+app.command(name="evaluate")(evaluate_command)
+app.command(name="compare")(compare_command)
+app.command(name="report")(report_command)
+app.command(name="gate")(gate_command)
 
 
 @app.command()

@@ -6,38 +6,70 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedtune.comparison import Comparison
+from embedtune.evaluation import Evaluation
 from embedtune.generation import GenerationReport
 from embedtune.plugins import PluginManager
 from embedtune.texts import printable
 from embedtune.tuner import TuneResult
 
-__all__ = ["comparison_table", "plugin_table", "tuning_table"]
+__all__ = [
+    "comparison_table",
+    "evaluation_table",
+    "findings_table",
+    "generation_table",
+    "plugin_table",
+    "tuning_table",
+]
 
 _SHOWN = {("hit_rate", 1), ("hit_rate", 5), ("mrr", 10), ("ndcg", 10)}
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """Base and tuned side by side, with the paired interval of the difference."""
-    table = Table(
-        title=f"{comparison.n_queries} questions in {comparison.n_clusters} documents that training never saw"
-    )
+    title = f"{comparison.n_queries} questions in {comparison.n_clusters} documents that training never saw"
     if comparison.n_seen:
-        table.title = f"{comparison.n_queries} questions, {comparison.n_seen} of them seen in training"
+        title = f"{comparison.n_queries} questions, {comparison.n_seen} of them seen in training"
+    table = Table(title=title)
     for name in ("search", "metric"):
         table.add_column(name)
-    for name in ("base", "tuned", "difference", "95% interval", "p"):
+    for name in ("base", "tuned", "difference", "95% interval", "p", "won : lost"):
         table.add_column(name, justify="right")
     previous = ""
     for row in comparison.rows:
-        if (row.metric, row.k) not in _SHOWN:
+        if (row.metric, row.k) not in _SHOWN | {("hit_rate", comparison.top_k)}:
             continue
         if previous and previous != row.query_type:
             table.add_section()
         interval = f"{row.low:+.3f} to {row.high:+.3f}"
         name = row.query_type if row.query_type != previous else ""
         figures = (f"{row.base:.3f}", f"{row.tuned:.3f}", f"{row.difference:+.3f}", interval, f"{row.p:.4f}")
-        table.add_row(name, f"{row.metric}@{row.k}", *figures)
+        table.add_row(name, f"{row.metric}@{row.k}", *figures, f"{row.wins} : {row.losses}")
         previous = row.query_type
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """All metrics, a row per cut-off."""
+    cut_offs = sorted({int(name.partition("@")[2]) for name in evaluation.metrics})
+    names = list(dict.fromkeys(name.partition("@")[0] for name in evaluation.metrics))
+    seen = f", {evaluation.n_seen} of them seen in training" if evaluation.n_seen else ""
+    table = Table(title=f"{len(evaluation)} questions{seen}")
+    for name in ("k", *names):
+        table.add_column(name, justify="right")
+    for k in cut_offs:
+        table.add_row(str(k), *(f"{evaluation.metrics[f'{name}@{k}']:.3f}" for name in names))
+    if evaluation.failed_queries:
+        table.caption = f"{len(evaluation.failed_queries)} searches failed and count as not found"
+    return table
+
+
+def findings_table(comparison: Comparison) -> Table:
+    """What was measured that may explain the figures."""
+    table = Table(title="what may explain it", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for finding in comparison.findings:
+        table.add_row(finding.name, escape(printable(finding.told)))
     return table
 
 

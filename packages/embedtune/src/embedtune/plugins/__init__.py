@@ -3,6 +3,7 @@
 from embedtune.plugins.backends import (
     DatasetFormat,
     EmbedderBackend,
+    IndexedEngine,
     LLMBackend,
     RerankerBackend,
     SearchBackend,
@@ -17,6 +18,7 @@ from embedtune.plugins.registry import PluginInfo
 __all__ = [
     "DatasetFormat",
     "EmbedderBackend",
+    "IndexedEngine",
     "LLMBackend",
     "PluginInfo",
     "PluginManager",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from embedtune.protocols import BaseLLM, Embedder, Reranker, Search
 
@@ -16,6 +16,7 @@ T = TypeVar("T")
 __all__ = [
     "DatasetFormat",
     "EmbedderBackend",
+    "IndexedEngine",
     "LLMBackend",
     "ReferenceBackend",
     "RerankerBackend",
@@ -71,6 +72,14 @@ class SearchEngine(Protocol):
         """The engine's search of one type."""
 
 
+@runtime_checkable
+class IndexedEngine(SearchEngine, Protocol):
+    """A search engine with an approximate search, the query type ``vector_indexed``."""
+
+    def index_recall(self, queries: Sequence[str], k: int) -> float:
+        """Share of the exact first ``k`` of all queries that the index gives back, in [0, 1]."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchBackend:
     """An engine that searches a corpus in one or several ways."""
@@ -78,11 +87,13 @@ class SearchBackend:
     name: str
     """What users type, as in ``compare(..., engine="lancedb")``."""
     query_types: tuple[str, ...]
-    """The ways: ``vector``, ``fts``, ``hybrid``."""
+    """The ways: ``vector``, ``vector_indexed``, ``fts``, ``hybrid``. Core adds the reranked ones."""
     load: Callable[[Mapping[str, str], Embedder | None], SearchEngine]
     """``load(corpus, embedder)`` fills an engine with texts by id; None where only text is searched."""
     model_free: frozenset[str] = frozenset({"fts"})
     """The query types whose ranking the model cannot change."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the engine, for the record of a comparison; JSON can hold them."""
     summary: str = ""
     """One line for ``embedtune plugins``."""
 

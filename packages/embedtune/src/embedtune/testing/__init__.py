@@ -4,11 +4,19 @@ from embedtune.testing.contracts import (
     DatasetFormatContract,
     EmbedderContract,
     LLMContract,
+    RerankerContract,
     SearchContract,
     TextChunkContract,
     TunerContract,
 )
-from embedtune.testing.fakes import CannedLLM, HashEmbedder, WordSearch, tiny_dataset, tiny_evaluation
+from embedtune.testing.fakes import (
+    CannedLLM,
+    HashEmbedder,
+    WordReranker,
+    WordSearch,
+    tiny_dataset,
+    tiny_evaluation,
+)
 
 __all__ = [
     "CannedLLM",
@@ -16,9 +24,11 @@ __all__ = [
     "EmbedderContract",
     "HashEmbedder",
     "LLMContract",
+    "RerankerContract",
     "SearchContract",
     "TextChunkContract",
     "TunerContract",
+    "WordReranker",
     "WordSearch",
     "tiny_dataset",
     "tiny_evaluation",

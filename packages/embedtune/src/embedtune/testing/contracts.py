@@ -20,7 +20,7 @@ from embedtune.chunks import TextChunk
 from embedtune.dataset import QADataset
 from embedtune.evaluation import evaluate
 from embedtune.plugins import DatasetFormat, PluginManager
-from embedtune.protocols import BaseLLM, Embedder, Search
+from embedtune.protocols import BaseLLM, Embedder, Reranker, Search
 from embedtune.records import read_record
 from embedtune.testing.fakes import tiny_dataset
 from embedtune.tuner import BaseEmbeddingTuner
@@ -29,6 +29,7 @@ __all__ = [
     "DatasetFormatContract",
     "EmbedderContract",
     "LLMContract",
+    "RerankerContract",
     "SearchContract",
     "TextChunkContract",
     "TunerContract",
@@ -106,6 +107,48 @@ class SearchContract(ABC):
         """K above the number of chunks is no error."""
         corpus = tiny_dataset().corpus
         assert len(self.make(corpus).search(["apples drums clouds bicycles"], k=1000)[0]) <= len(corpus)
+
+
+class RerankerContract(ABC):
+    """What every `Reranker` keeps to."""
+
+    pairs: ClassVar[list[tuple[str, str]]] = [
+        ("what is red?", "apples are red"),
+        ("what is red?", "clouds drift over the sea"),
+        ("Was kostet ein Fahrrad?", "Fahrräder und Züge"),
+        ("what is red?", "apples are red"),
+        ("雲は?", "a" * 3000),
+        ("", ""),
+    ]
+
+    @abstractmethod
+    def make(self) -> Reranker:
+        """The reranker under test."""
+
+    def test_scores_are_float32_one_per_pair(self) -> None:
+        """Shape (n,), float32, finite."""
+        scores = self.make().score(self.pairs)
+        assert scores.dtype == np.float32
+        assert scores.shape == (len(self.pairs),)
+        assert np.isfinite(scores).all()
+
+    def test_no_pairs_give_no_scores(self) -> None:
+        """An empty list is no error."""
+        assert self.make().score([]).shape == (0,)
+
+    def test_order_is_kept_and_a_pair_has_one_score(self) -> None:
+        """Neither batching by length nor the other pairs of a call may show in the result."""
+        reranker = self.make()
+        together = reranker.score(self.pairs)
+        for score, pair in zip(together, self.pairs, strict=True):
+            np.testing.assert_allclose(reranker.score([pair]), [score], atol=1e-4)
+        np.testing.assert_allclose(reranker.score(self.pairs[::-1])[::-1], together, atol=1e-4)
+
+    def test_fingerprint_is_stable(self) -> None:
+        """Two equal rerankers have one fingerprint, or none."""
+        one, other = self.make(), self.make()
+        assert one.fingerprint == other.fingerprint
+        assert one.fingerprint is None or one.fingerprint
 
 
 class LLMContract(ABC):

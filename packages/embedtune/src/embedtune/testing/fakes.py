@@ -9,7 +9,7 @@ from embedtune.dataset import QADataset
 from embedtune.evaluation import Evaluation, evaluate
 from embedtune.protocols import BaseLLM, Similarity, Vectors
 
-__all__ = ["CannedLLM", "HashEmbedder", "WordSearch", "tiny_dataset", "tiny_evaluation"]
+__all__ = ["CannedLLM", "HashEmbedder", "WordReranker", "WordSearch", "tiny_dataset", "tiny_evaluation"]
 
 
 class HashEmbedder:
@@ -65,6 +65,26 @@ class WordSearch:
     def _search(self, words: set[str]) -> list[str]:
         shared = {chunk: len(words & found) for chunk, found in self._words.items()}
         return sorted((chunk for chunk in shared if shared[chunk]), key=lambda chunk: (-shared[chunk], chunk))
+
+
+class WordReranker:
+    """Scores a pair by the share of the query's words that the text has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Always the same."""
+        return "word-reranker"
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+        """Shares in [0, 1], float32 (n,)."""
+        return np.array([self._score(_words(query), _words(text)) for query, text in pairs], dtype=np.float32)
+
+    def _score(self, asked: set[str], written: set[str]) -> float:
+        return len(asked & written) / max(len(asked), 1)
+
+
+def _words(text: str) -> set[str]:
+    return set(text.casefold().replace("?", " ").replace(".", " ").replace(",", " ").split())
 
 
 class CannedLLM(BaseLLM):

@@ -1,0 +1,216 @@
+"""The searches of a comparison: prepared once for each side, asked with the same questions."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from embedtune.comparison.options import INDEXED, OF_SEARCHES, SearchOptions, is_reranked, plain
+from embedtune.comparison.settings import described, versions
+from embedtune.dataset import QADataset
+from embedtune.errors import EvaluationError
+from embedtune.evaluation import DEFAULT_CUT_OFFS, Evaluation, evaluate_search
+from embedtune.plugins.backends import IndexedEngine
+from embedtune.protocols import Embedder, Search
+from embedtune.records import ModelRecord
+from embedtune.reranking import RerankedSearch, ScoreOnce
+from embedtune.resolve import Resolved, as_reranker, resolve
+from embedtune.search import EmbedOnce, ExactSearch
+
+if TYPE_CHECKING:
+    from embedtune.plugins import SearchBackend, SearchEngine
+
+__all__ = ["Sides", "evaluate_both", "index_recall", "prepare"]
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BEFORE_A_BAR = 2
+
+Pair = tuple[Search, Search]
+"""Base's and tuned's search; one and the same where the model cannot change it."""
+Finish = Callable[[str, Search], Search]
+"""Adds what core adds to a search of a query type: reranking."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """Base and tuned, ready to be asked."""
+
+    searches: Mapping[str, Pair]
+    """The searches by query type."""
+    embedders: tuple[Embedder | None, Embedder | None]
+    """The models as they were resolved; None for a search."""
+    records: tuple[ModelRecord | None, ModelRecord | None]
+    """What each says it has seen."""
+    model_free: frozenset[str]
+    """Query types whose ranking the model cannot change."""
+    engines: "tuple[SearchEngine, ...]"
+    """Base's and tuned's engine, if engines search."""
+    settings: Mapping[str, Any]
+    """What is compared, and with what."""
+
+
+def prepare(base: object, tuned: object, dataset: QADataset, options: SearchOptions) -> Sides:
+    """Load both models, or take both searches, and fill the engine with the corpus of each.
+
+    Raises:
+        EvaluationError: As `SearchOptions.checked`, before anything is loaded; or if nothing knows a model, or a query
+            type does not fit to searches.
+    """
+    backend = options.checked()
+    reranker = None if options.reranker is None else as_reranker(options.reranker, options.plugins)
+    found = [resolve(thing, dataset.corpus, options.plugins, queries=dataset.queries) for thing in (base, tuned)]
+    _warn_of_filters(dataset, found)
+    finish = _reranking(dataset, options, reranker)
+    engines: tuple[SearchEngine, ...] = ()
+    if any(side.search is not None for side in found) or set(options.query_types) <= set(OF_SEARCHES):
+        backend, searches = None, _of_searches(found, dataset, options, finish)
+    else:
+        engines = _engines(found, dataset, options, backend)
+        searches = _of_models(engines, options, backend, finish)
+    free = backend.model_free if backend is not None else frozenset()
+    return Sides(
+        searches=searches,
+        embedders=(found[0].embedder, found[1].embedder),
+        records=(found[0].record, found[1].record),
+        model_free=frozenset(name for name in searches if plain(name) in free),
+        engines=engines,
+        settings={
+            "base": described(base, found[0].embedder or found[0].search),
+            "tuned": described(tuned, found[1].embedder or found[1].search),
+            "query_types": list(searches),
+            "engine": backend.name if backend is not None else "exact" if engines else None,
+            "engine_options": dict(backend.options) if backend is not None else {},
+            "reranker": None if reranker is None else described(options.reranker, reranker),
+            "depth": None if reranker is None else options.depth,
+            "versions": dict(versions()),
+        },
+    )
+
+
+def evaluate_both(
+    sides: Sides, dataset: QADataset, top_k: int, *, progress: bool = True
+) -> dict[str, tuple[Evaluation, Evaluation]]:
+    """Base's and tuned's evaluation by query type; one and the same where the model cannot change it."""
+    evaluations: dict[str, tuple[Evaluation, Evaluation]] = {}
+    shown = tqdm(sides.searches.items(), unit="search", leave=False, delay=_SECONDS_BEFORE_A_BAR, disable=not progress)
+    for query_type, (first, second) in shown:
+        logger.info("searching: %s", query_type)
+        shown.set_description(f"searching: {query_type}", refresh=False)
+        base_record, tuned_record = sides.records
+        base = evaluate_search(first, dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=base_record)
+        if first is second and base_record == tuned_record:
+            evaluations[query_type] = (base, base)
+            continue
+        tuned = evaluate_search(second, dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=tuned_record)
+        evaluations[query_type] = (base, tuned)
+    return evaluations
+
+
+def index_recall(sides: Sides, dataset: QADataset, top_k: int) -> Mapping[str, Any]:
+    """For the settings: the share of the exact first ``top_k`` that an index gives back, where one is searched."""
+    engines = [engine for engine in sides.engines if isinstance(engine, IndexedEngine)]
+    if len(engines) < 2 or INDEXED not in map(plain, sides.searches):
+        return {}
+    base, tuned = (engine.index_recall(list(dataset.queries.values()), top_k) for engine in engines)
+    logger.info("of the exact first %d the index gives back %.3f (base) and %.3f (tuned)", top_k, base, tuned)
+    return {"index_recall": {"k": top_k, "base": base, "tuned": tuned}}
+
+
+class _AskedOnce:
+    """A search that remembers its last answer: both sides ask it the same."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._asked: tuple[list[str], int] | None = None
+        self._found: list[list[str]] = []
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[str]]:
+        if self._asked != (list(queries), k):
+            self._found, self._asked = self._search.search(queries, k), (list(queries), k)
+        return self._found
+
+
+def _reranking(dataset: QADataset, options: SearchOptions, reranker: Any) -> Finish:
+    if reranker is None:
+        return lambda query_type, search: search
+    scores = None
+    if options.cache is not None:
+        from embedtune.caches import ScoreCache  # sqlite3, which not every Python has
+
+        scores = ScoreCache(options.cache)
+    once = ScoreOnce(reranker, scores, progress=options.progress)
+
+    def finish(query_type: str, search: Search) -> Search:
+        return RerankedSearch(search, dataset.corpus, once, options.depth) if is_reranked(query_type) else search
+
+    return finish
+
+
+def _of_searches(
+    found: Sequence[Resolved], dataset: QADataset, options: SearchOptions, finish: Finish
+) -> dict[str, Pair]:
+    names = ("search",) if tuple(options.query_types) == ("vector",) else tuple(options.query_types)
+    if options.engine is not None or not set(names) <= set(OF_SEARCHES):
+        raise EvaluationError(
+            f"query_types {tuple(options.query_types)} and engine {options.engine!r} are for models; searches are "
+            f"compared as they are. Leave both out, or give query_types of {OF_SEARCHES}."
+        )
+    first, second = (
+        side.search or ExactSearch(dataset.corpus, _embedded_once(side.embedder, options)) for side in found
+    )
+    return {name: (finish(name, first), finish(name, second)) for name in names}
+
+
+class _Exact:
+    """Core's own search as an engine."""
+
+    def __init__(self, corpus: Mapping[str, str], embedder: Embedder) -> None:
+        self._search = ExactSearch(corpus, embedder)
+
+    def searcher(self, query_type: str) -> Search:
+        return self._search
+
+
+def _engines(
+    found: Sequence[Resolved], dataset: QADataset, options: SearchOptions, backend: "SearchBackend | None"
+) -> "tuple[SearchEngine, ...]":
+    """Base's and tuned's engine; one alone, with texts alone, where no query type needs a model."""
+    if backend is not None and {plain(name) for name in options.query_types} <= backend.model_free:
+        return (backend.load(dataset.corpus, None),)
+    load = _Exact if backend is None else backend.load
+    return tuple(load(dataset.corpus, _embedded_once(side.embedder, options)) for side in found)
+
+
+def _of_models(
+    engines: "Sequence[SearchEngine]", options: SearchOptions, backend: "SearchBackend | None", finish: Finish
+) -> dict[str, Pair]:
+    searches: dict[str, Pair] = {}
+    for name in options.query_types:
+        if backend is not None and plain(name) in backend.model_free:
+            shared = _AskedOnce(finish(name, engines[0].searcher(plain(name))))
+            searches[name] = (shared, shared)
+        else:
+            base, tuned = (finish(name, engine.searcher(plain(name))) for engine in engines)
+            searches[name] = (base, tuned)
+    return searches
+
+
+def _embedded_once(embedder: Embedder | None, options: SearchOptions) -> EmbedOnce:
+    assert embedder is not None
+    if options.cache is not None:
+        from embedtune.caches import CachedEmbedder  # as above
+
+        embedder = CachedEmbedder(embedder, options.cache)
+    return EmbedOnce(embedder)
+
+
+def _warn_of_filters(dataset: QADataset, found: Sequence[Resolved]) -> None:
+    filters = dataset.report.filtered_by if dataset.report else ()
+    if filters and any(side.embedder is not None and side.embedder.fingerprint in filters for side in found):
+        logger.warning(
+            "one of the models has chosen these questions by a round trip: what it misses is not among them, and its "
+            "figures flatter it; compare on questions that no model has filtered"
+        )

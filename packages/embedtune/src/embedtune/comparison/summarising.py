@@ -1,0 +1,110 @@
+"""`summarise`: from evaluations to rows, slices, verdict and findings."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from embedtune.comparison.pairing import clusters_of, paired_rows, with_holm
+from embedtune.comparison.rows import Comparison, ComparisonRow, Finding
+from embedtune.comparison.slices import slice_rows
+from embedtune.comparison.verdicts import Evidence, check_margin, decide
+from embedtune.dataset import QADataset
+from embedtune.evaluation import Evaluation
+from embedtune.statistics import FEW_CLUSTERS, design_effect, questions_needed
+from embedtune.texts import printable
+
+__all__ = ["summarise"]
+
+Doctor = Callable[[tuple[Evaluation, Evaluation]], tuple[Finding, ...]]
+"""Looks for what explains base's and tuned's evaluation of the primary query type."""
+
+
+def summarise(
+    evaluations: Mapping[str, tuple[Evaluation, Evaluation]],
+    dataset: QADataset,
+    top_k: int,
+    *,
+    margin: float = 0.01,
+    seed: int = 0,
+    model_free: frozenset[str] = frozenset(),
+    settings: Mapping[str, Any] | None = None,
+    doctor: Doctor | None = None,
+) -> Comparison:
+    """The comparison of evaluations that are there already.
+
+    Args:
+        evaluations: Base's and tuned's by query type, of the same questions; at least one.
+        dataset: The questions that were asked.
+        top_k: Cut-off of the primary metric, one of those evaluated.
+        margin: A difference that does not matter, as a fraction in [0, 1).
+        seed: Seeds bootstrap and sign flips.
+        model_free: Query types whose ranking the model cannot change.
+        settings: How the evaluations were made; JSON must be able to hold it.
+        doctor: Asked for findings if the verdict is not *ship*; `diagnose` with its first arguments given.
+
+    Raises:
+        EvaluationError: If ``margin`` is out of range.
+    """
+    check_margin(margin)
+    clusters = clusters_of(dataset)
+    changeable = {name: pair for name, pair in evaluations.items() if name not in model_free}
+    primary = next(iter(changeable or evaluations))
+    paired = [row for name, pair in evaluations.items() for row in paired_rows(name, *pair, clusters, seed)]
+    rows = with_holm(paired, top_k, model_free)
+    row = next(row for row in rows if (row.query_type, row.metric, row.k) == (primary, "hit_rate", top_k))
+    evidence = _evidence(row, evaluations[primary], margin, clusters, len(changeable))
+    verdict, reason = decide(evidence)
+    asks = verdict != "ship" and primary in changeable
+    return Comparison(
+        verdict=verdict,
+        reason=reason,
+        rows=rows,
+        n_queries=evidence.n_queries,
+        n_clusters=evidence.n_clusters,
+        n_seen=evidence.n_seen,
+        evaluations=dict(evaluations),
+        primary=primary,
+        top_k=top_k,
+        margin=margin,
+        n_needed=evidence.n_needed if verdict == "cannot tell" and not evidence.n_seen else None,
+        notes=tuple(_notes(dataset, evaluations, evidence.n_clusters)),
+        slices=slice_rows(changeable, dataset, top_k, seed),
+        findings=doctor(evaluations[primary]) if doctor is not None and asks else (),
+        settings=settings or {},
+    )
+
+
+def _evidence(
+    row: ComparisonRow, pair: tuple[Evaluation, Evaluation], margin: float, clusters: Sequence[int], n_tests: int
+) -> Evidence:
+    base, tuned = (side.per_query[f"{row.metric}@{row.k}"] for side in pair)
+    effect = design_effect(tuned - base, clusters)
+    discordant = (row.wins + row.losses) / len(clusters)
+    return Evidence(
+        row=row,
+        margin=margin,
+        n_queries=len(clusters),
+        n_clusters=len(set(clusters)),
+        n_seen=sum(before["seen"] or after["seen"] for before, after in zip(*pair, strict=True)),
+        n_tests=n_tests,
+        n_needed=None if effect is None else questions_needed(margin, discordant, effect),
+    )
+
+
+def _notes(
+    dataset: QADataset, evaluations: Mapping[str, tuple[Evaluation, Evaluation]], n_clusters: int
+) -> Iterator[str]:
+    llm = getattr(dataset.report, "llm", None)
+    if llm is not None:
+        yield f"These questions were written by an LLM, {printable(llm)}: people may ask others."
+    if n_clusters < FEW_CLUSTERS:
+        yield (
+            f"There are {n_clusters} documents, or groups of questions and chunks that hang together; with fewer than "
+            f"{FEW_CLUSTERS} the intervals are unreliable."
+        )
+    for query_type, pair in evaluations.items():
+        for name, side in zip(("base", "tuned"), pair, strict=True):
+            if side.failed_queries:
+                yield (
+                    f"{query_type}: {len(side.failed_queries)} of {len(side)} searches with the {name} model failed; "
+                    "they count as not found."
+                )

@@ -1,0 +1,79 @@
+"""The verdict of a comparison, and the sentence that gives its figures."""
+
+from dataclasses import dataclass
+
+from embedtune.comparison.rows import ComparisonRow, Verdict
+from embedtune.errors import EvaluationError
+from embedtune.statistics import FEW_CLUSTERS
+
+__all__ = ["Evidence", "check_margin", "decide"]
+
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a verdict is made of."""
+
+    row: ComparisonRow
+    """The primary metric of the primary query type."""
+    margin: float
+    """A difference that does not matter, as a fraction."""
+    n_queries: int
+    """Questions asked."""
+    n_clusters: int
+    """Documents or groups among them."""
+    n_seen: int
+    """Questions that one of the models has seen in training or selection."""
+    n_tests: int
+    """Query types that the model can change, over which p was adjusted."""
+    n_needed: int | None
+    """Questions that would show the margin with 80% power; None if it cannot be known."""
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is no fraction, such as 1 for one point.
+
+    Raises:
+        EvaluationError: If it is not in [0, 1).
+    """
+    if not 0 <= margin < 1:
+        raise EvaluationError(f"margin must lie in [0, 1); got {margin!r}. One point of the hit rate is 0.01.")
+
+
+def decide(evidence: Evidence) -> tuple[Verdict, str]:
+    """Verdict and reason.
+
+    The interval decides: above 0 *ship*, below 0 *worse*, inside the margin *no difference*, else *cannot tell*.
+    *Ship* also needs p < 0.05, adjusted by Holm if the model was compared over several query types, and no question
+    that a model has seen: seen questions flatter a model, so a loss on them is a loss, and nothing else is known.
+    """
+    row, figures = evidence.row, _figures(evidence)
+    if row.high < 0:
+        return "do not ship: worse", figures
+    if evidence.n_seen:
+        seen = f"{evidence.n_seen} of {evidence.n_queries} questions were seen in training or selection"
+        return "cannot tell", f"{seen}; {figures}"
+    if row.low > 0 and (row.p if row.p_holm is None else row.p_holm) < _SIGNIFICANT:
+        return "ship", figures
+    if -evidence.margin <= row.low and row.high <= evidence.margin:
+        return "no difference within the margin", figures
+    if evidence.n_needed is not None:
+        needed = f"about {evidence.n_needed:,} such questions would show a difference of {evidence.margin:g}"
+        return "cannot tell", f"{figures}; {needed} with 80% power"
+    return "cannot tell", figures
+
+
+def _figures(evidence: Evidence) -> str:
+    row = evidence.row
+    adjusted = ""
+    if row.p_holm is not None and evidence.n_tests > 1:
+        adjusted = f", {row.p_holm:.2g} by Holm over {evidence.n_tests} query types"
+    figures = (
+        f"{row.query_type} hit_rate@{row.k} {row.base:.3f} -> {row.tuned:.3f} "
+        f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={row.p:.2g}{adjusted}, "
+        f"{evidence.n_queries} questions)"
+    )
+    if evidence.n_clusters < FEW_CLUSTERS:
+        figures += f"; only {evidence.n_clusters} documents or groups, so the interval is unreliable"
+    return figures

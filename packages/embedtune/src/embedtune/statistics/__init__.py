@@ -1,0 +1,17 @@
+"""Paired intervals, tests and sample sizes, over clusters of queries."""
+
+from embedtune.statistics.exact import mcnemar_p
+from embedtune.statistics.multiple import holm
+from embedtune.statistics.paired import FEW_CLUSTERS, PairedDifference, paired_difference, paired_differences
+from embedtune.statistics.power import design_effect, questions_needed
+
+__all__ = [
+    "FEW_CLUSTERS",
+    "PairedDifference",
+    "design_effect",
+    "holm",
+    "mcnemar_p",
+    "paired_difference",
+    "paired_differences",
+    "questions_needed",
+]
