@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import ir_measures
 import pytest
-from ir_measures import MRR, Success, nDCG
+from ir_measures import MRR, R, Success, nDCG
 
 from embedtune import QADataset, compare
 from embedtune.report import write_trec
@@ -16,21 +16,28 @@ STRANGE = ("a b", "100%", "tab\there", "new\nline", "zürich", "日本", "a\u00a
 
 
 def test_ir_measures_reads_the_files_and_gives_our_figures(tmp_path: Path) -> None:
-    dataset = tiny_dataset(8)
+    dataset = tiny_dataset(40)
     comparison = compare(HashEmbedder(2), HashEmbedder(64), dataset, top_k=3)
     write_trec(comparison, dataset, tmp_path)
     qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "qrels.txt")))
     for name, evaluation in zip(("base", "tuned"), comparison.evaluations["vector"], strict=True):
         run = ir_measures.read_trec_run(str(tmp_path / "runs" / f"vector.{name}.run"))
-        theirs = ir_measures.calc_aggregate([Success @ 3, nDCG @ 3, MRR @ 3], qrels, run)
-        ours = {Success @ 3: "hit_rate@3", nDCG @ 3: "ndcg@3", MRR @ 3: "mrr@3"}
+        # Also beyond top_k, at every cut-off that the report gives.
+        ours = {
+            Success @ 3: "hit_rate@3",
+            nDCG @ 3: "ndcg@3",
+            MRR @ 3: "mrr@3",
+            nDCG @ 10: "ndcg@10",
+            R @ 10: "recall@10",
+        }
+        theirs = ir_measures.calc_aggregate(list(ours), qrels, run)
         assert theirs == pytest.approx({measure: evaluation.metrics[name] for measure, name in ours.items()})
 
 
 def test_questions_without_results_count_as_not_found(tmp_path: Path) -> None:
     dataset = dataset_of(2)
     comparison = compared([(1, 1), (None, 1)], dataset)
-    comparison.evaluations["vector"][0].rows[1]["retrieved"] = []
+    comparison.evaluations["vector"][0].rankings[1].clear()
     write_trec(comparison, dataset, tmp_path)
     qrels = ir_measures.read_trec_qrels(str(tmp_path / "qrels.txt"))
     run = ir_measures.read_trec_run(str(tmp_path / "runs" / "vector.base.run"))

@@ -53,12 +53,16 @@ class Evaluation(Sequence[dict[str, Any]]):
     """Ids of the queries whose search raised; they count as not found."""
     depth: int | None = None
     """Results that were fetched for a query, beyond which no rank is known; None if the whole corpus was ranked."""
+    rankings: tuple[list[str], ...] = ()
+    """The ids found for each query, best first, down to the largest cut-off; if not given, those of the rows."""
     metrics: Mapping[str, float] = field(init=False)
     """Means over all queries, such as ``{"hit_rate@5": 0.64}``."""
 
     def __post_init__(self) -> None:
         means = {name: float(values.mean()) for name, values in self.per_query.items()}
         object.__setattr__(self, "metrics", means)
+        if not self.rankings:
+            object.__setattr__(self, "rankings", tuple(row["retrieved"] for row in self.rows))
 
     @property
     def hit_rate(self) -> float:
@@ -230,7 +234,7 @@ def evaluate_search(
     rankings = []
     for ids, grades in zip(found, judge.grades, strict=True):
         unique = list(dict.fromkeys(judge.first_ids.get(chunk, chunk) for chunk in ids))[: judge.depth]
-        rankings.append(Ranking(relevant_ranks(unique, grades), unique[:top_k]))
+        rankings.append(Ranking(relevant_ranks(unique, grades), unique))
     return _evaluation(judge, rankings, failed, record, depth)
 
 
@@ -240,7 +244,7 @@ def _by_ranks(
     texts, nothing = list(judge.dataset.queries.values()), Ranking([], [])
 
     def ask(places: Sequence[int]) -> list[tuple[Ranking, ...]]:
-        return search.rank([texts[i] for i in places], [judge.grades[i] for i in places], judge.top_k, dims)
+        return search.rank([texts[i] for i in places], [judge.grades[i] for i in places], judge.depth, dims)
 
     found, failed = ask_all(ask, len(texts), (nothing,) * (len(dims) if dims else 1))
     return [_evaluation(judge, rankings, failed, record) for rankings in zip(*found, strict=True)]
@@ -256,7 +260,8 @@ def _evaluation(
     seen = set(record.seen.queries_in(judge.dataset)) if record is not None else set()
     ids = list(judge.dataset.queries)
     rows = tuple(judge.rows(rankings, seen))
-    return Evaluation(rows, judge.values(rankings), judge.top_k, tuple(ids[i] for i in failed), depth)
+    found = tuple(ranking.retrieved for ranking in rankings)
+    return Evaluation(rows, judge.values(rankings), judge.top_k, tuple(ids[i] for i in failed), depth, found)
 
 
 def _depth(search: Search, found: Sequence[Sequence[str]], judge: Judge) -> int:

@@ -76,7 +76,7 @@ class Judge:
                 "query_id": query,
                 "query": self.dataset.queries[query],
                 "expected": list(self.dataset.relevant_docs[query]),
-                "retrieved": found.retrieved,
+                "retrieved": found.retrieved[: self.top_k],
                 "rank": int(best) if best < math.inf else None,
                 "is_hit": best <= self.top_k,
                 "seen": query in seen,

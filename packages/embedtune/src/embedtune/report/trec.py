@@ -26,7 +26,7 @@ def write_trec(comparison: Comparison, dataset: QADataset, folder: str | Path) -
     that are whole numbers are written as such: trec_eval reads no others.
 
     Args:
-        comparison: The rankings, down to ``top_k``.
+        comparison: The rankings, down to the largest cut-off.
         dataset: The judgments.
         folder: Where the files go; those of the same names are replaced.
     """
@@ -49,7 +49,6 @@ def _judgments(dataset: QADataset, top_k: int) -> Iterator[str]:
 
 
 def _ranking(evaluation: Evaluation, tag: str) -> Iterator[str]:
-    for row in evaluation:
-        n_retrieved = len(row["retrieved"])
-        for rank, chunk in enumerate(row["retrieved"], 1):
-            yield f"{in_trec(row['query_id'])} Q0 {in_trec(chunk)} {rank} {n_retrieved - rank + 1} {tag}"
+    for row, found in zip(evaluation, evaluation.rankings, strict=True):
+        for rank, chunk in enumerate(found, 1):
+            yield f"{in_trec(row['query_id'])} Q0 {in_trec(chunk)} {rank} {len(found) - rank + 1} {tag}"
