@@ -130,8 +130,13 @@ def test_the_demo_proves_a_gain(tmp_path: Path) -> None:
     record = read_record(tmp_path / "embedtune-demo" / "model")
     assert record is not None
     assert not record.kept_base
-    questions = json.loads((tmp_path / "embedtune-demo" / "questions.json").read_text())
-    hits = [row["tuned"]["is_hit"] for row in questions["vector"]]
+    report = tmp_path / "embedtune-demo" / "report"
+    assert figures == json.loads((report / "comparison.json").read_text())
+    assert figures["settings"]["tuned"]["name"] == str(tmp_path / "embedtune-demo" / "model")
+    assert "<h1>Ship</h1>" in (report / "report.html").read_text(encoding="utf-8")
+    with open(report / "queries.jsonl", encoding="utf-8") as lines:
+        ranks = [json.loads(line)["results"]["vector"]["tuned"]["rank"] for line in lines]
+    hits = [rank is not None and rank <= 5 for rank in ranks]
     assert sum(hits) / len(hits) == pytest.approx(hit_rate_row(figures)["tuned"])
 
 
@@ -139,7 +144,8 @@ def test_the_demo_proves_a_gain(tmp_path: Path) -> None:
 def test_one_seed_gives_the_same_figures_twice(tmp_path: Path) -> None:
     """On a smaller task; and the model that is left is the one that was measured."""
     results = [run_demo(tmp_path / name, n_functions=150) for name in ("one", "two")]
-    assert results[0].comparison.to_json() == results[1].comparison.to_json()
+    assert results[0].comparison.rows == results[1].comparison.rows
+    assert results[0].comparison.verdict == results[1].comparison.verdict
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     assert results[0].split.test is not None

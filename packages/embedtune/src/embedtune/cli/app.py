@@ -39,7 +39,7 @@ def _main(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where model and results go.")] = Path("embedtune-demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Where model and report go.")] = Path("embedtune-demo"),
     full: Annotated[bool, typer.Option("--full", help="All of the standard library; many times longer.")] = False,
     seed: Seed = 0,
     json_file: Json = None,
@@ -56,7 +56,8 @@ def demo(
         write_json(json_file, result.comparison.to_json())
     console.print(comparison_table(result.comparison))
     console.print(f"[bold]{result.comparison.verdict}[/bold]: {result.comparison.reason}", highlight=False)
-    console.print(f"{result.seconds:.0f} s. Model and results: {result.folder}", highlight=False, soft_wrap=True)
+    console.print(f"{result.seconds:.0f} s. Model: {result.folder / 'model'}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {result.folder / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 @app.command(name="tune")

@@ -1,10 +1,9 @@
 """Runs the demo: task, tuning, comparison, all into one folder that appears whole or not at all."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from embedtune.comparison import Comparison, compare
 from embedtune.demo.packaged_model import packaged_minilm
 from embedtune.demo.standard_library import standard_library_task
 from embedtune.folders import check_target, replace_folder
+from embedtune.report import check_report_folder, write_report
 from embedtune.splitting import Split
 from embedtune.tuner import TuneResult, tune
 
@@ -27,7 +27,7 @@ DEFAULT_FUNCTIONS = 1800
 
 QUERY_TYPES = ("vector", "fts", "hybrid")
 
-_MARK = "comparison.json"
+_MODEL, _REPORT = "model", "report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class DemoResult:
     """What the demo leaves."""
 
     folder: Path
-    """Holds ``model``, ``comparison.json`` and ``questions.json``."""
+    """Holds ``model`` and ``report``, the files of `write_report`."""
     split: Split
     """The task; train, validation and test share no module."""
     tuned: TuneResult
@@ -64,7 +64,7 @@ def run_demo(
         plugins: Where tuner and search engine are looked up.
 
     Raises:
-        BackendNotFoundError: If tuner, engine or model are not installed.
+        BackendNotFoundError: If tuner, engine, model or the report's libraries are not installed.
         DatasetError: If this Python comes without its library's sources.
         ModelFolderError: If ``folder`` holds something else.
     """
@@ -74,6 +74,7 @@ def run_demo(
     manager = plugins or plugin_manager()
     folder = folder.expanduser().absolute()
     check_target(folder, _is_ours)
+    check_report_folder(folder / _REPORT)
     model = packaged_minilm()
     manager.tuner("sentence-transformers")
     manager.search_engine("lancedb")
@@ -86,26 +87,23 @@ def run_demo(
     )
     with replace_folder(folder, _is_ours) as new:
         say(f"tuning all-MiniLM-L6-v2 on {len(split.train)} questions")
-        tuned = tune(str(model), split.train, split.val, new / "model", seed=seed, plugins=plugins)
+        tuned = tune(str(model), split.train, split.val, new / _MODEL, seed=seed, plugins=plugins)
         say(f"asking base and tuned model {len(split.test)} questions each, in LanceDB")
         comparison = compare(
-            str(model), str(new / "model"), split.test, QUERY_TYPES, engine="lancedb", seed=seed, plugins=plugins
+            str(model), str(new / _MODEL), split.test, QUERY_TYPES, engine="lancedb", seed=seed, plugins=plugins
         )
-        _write_results(new, comparison)
+        comparison = _with_tuned_name(comparison, folder / _MODEL)
+        write_report(comparison, split.test, new / _REPORT, base_name="all-MiniLM-L6-v2")
     return DemoResult(
         folder=folder, split=split, tuned=tuned, comparison=comparison, seconds=time.monotonic() - started
     )
 
 
 def _is_ours(folder: Path) -> bool:
-    return (folder / _MARK).is_file() and (folder / "model").is_dir()
+    return (folder / _MODEL).is_dir() and (folder / _REPORT / "comparison.json").is_file()
 
 
-def _write_results(folder: Path, comparison: Comparison) -> None:
-    """The comparison, and each question with what both models retrieved."""
-    (folder / _MARK).write_text(json.dumps(comparison.to_json(), indent=1), encoding="utf-8")
-    questions = {
-        query_type: [{"base": dict(before), "tuned": dict(after)} for before, after in zip(base, tuned, strict=True)]
-        for query_type, (base, tuned) in comparison.evaluations.items()
-    }
-    (folder / "questions.json").write_text(json.dumps(questions, indent=1), encoding="utf-8")
+def _with_tuned_name(comparison: Comparison, path: Path) -> Comparison:
+    """The comparison with the tuned model where readers will find it: it was measured in the folder in the making."""
+    tuned = {**comparison.settings["tuned"], "name": str(path)}
+    return replace(comparison, settings={**comparison.settings, "tuned": tuned})
