@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embedtune.statistics import design_effect, paired_differences, questions_needed
+from embedtune.statistics import design_effect, detectable_difference, paired_differences, questions_needed
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,3 +72,16 @@ def test_so_many_questions_find_the_margin_in_four_of_five_tests(share_of_cluste
     clusters = np.repeat(np.arange(n_clusters), per_cluster).tolist()
     found = paired_differences(np.repeat(each, per_cluster, axis=1), clusters, draws=10)
     assert np.mean([paired.p < 0.05 for paired in found]) == pytest.approx(0.8, abs=0.07)
+
+
+def test_trap_37_the_smallest_difference_that_a_set_shows_is_the_one_that_needs_as_many_questions() -> None:
+    """220 questions, of which one in ten changes, show no 3 points but 6."""
+    found = detectable_difference(220, 0.1, 1.2)
+    assert found is not None
+    assert questions_needed(found, 0.1, 1.2) == pytest.approx(220, rel=0.03)
+    assert 0.03 < (detectable_difference(220, 0.1) or 0) == pytest.approx(0.06, abs=0.001)
+
+
+@pytest.mark.parametrize(("n_queries", "discordant"), [(300, 0.0), (2, 1.0)])
+def test_what_no_difference_shows_has_no_smallest(n_queries: int, discordant: float) -> None:
+    assert detectable_difference(n_queries, discordant) is None

@@ -29,7 +29,9 @@ def evidence(low: float, high: float, p: float = 0.01, p_holm: float | None = No
         p=p,
         p_holm=p if p_holm is None else p_holm,
     )
-    whole = Evidence(row=row, margin=0.01, n_queries=900, n_clusters=90, n_seen=0, n_tests=1, n_needed=1234)
+    whole = Evidence(
+        row=row, margin=0.01, n_queries=900, n_clusters=90, n_seen=0, n_tests=1, n_needed=1234, detectable=0.034
+    )
     return replace(whole, **changes)
 
 
@@ -102,12 +104,15 @@ def test_on_seen_questions_only_a_loss_is_told(low: float, high: float, verdict:
 
 def test_cannot_tell_says_how_many_questions_would_do() -> None:
     reason = decide(evidence(-0.05, 0.05))[1]
-    assert reason.endswith("900 questions); about 1,234 such questions would show a difference of 0.01 with 80% power")
+    told = (
+        "with 80% power these questions show a difference of 0.034, about 1,234 such questions would show one of 0.01"
+    )
+    assert reason.endswith(f"900 questions); {told}")
 
 
-@pytest.mark.parametrize("changes", [{"n_seen": 3}, {"n_needed": None}])
+@pytest.mark.parametrize("changes", [{"n_seen": 3}, {"n_needed": None, "detectable": None}])
 def test_the_number_is_not_said_where_it_would_not_help(changes: dict[str, int | None]) -> None:
-    assert "would show" not in decide(evidence(-0.05, 0.05, **changes))[1]
+    assert "power" not in decide(evidence(-0.05, 0.05, **changes))[1]
 
 
 def test_the_number_is_in_the_comparison_and_grows_with_the_design_effect() -> None:
@@ -119,7 +124,9 @@ def test_the_number_is_in_the_comparison_and_grows_with_the_design_effect() -> N
     assert single.verdict == together.verdict == "cannot tell"
     assert single.n_needed == pytest.approx((2.8016 / 0.01) ** 2 * 0.1, rel=0.01)
     assert together.n_needed == pytest.approx(5 * (single.n_needed or 0), rel=0.02)
-    assert f"about {single.n_needed:,} such questions would show a difference of 0.01" in single.reason
+    assert f"about {single.n_needed:,} such questions would show one of 0.01" in single.reason
+    assert single.detectable == pytest.approx(2.8016 * (0.1 / 300) ** 0.5, rel=0.01)
+    assert f"these questions show a difference of {single.detectable:.3f}" in single.reason
     assert single.to_json()["n_needed"] == single.n_needed
 
 

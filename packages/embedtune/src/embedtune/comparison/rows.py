@@ -108,6 +108,8 @@ class Comparison:
     """A difference that does not matter, as a fraction."""
     n_needed: int | None = None
     """Questions that would show a difference of `margin` with 80% power; None where it is told or cannot be known."""
+    detectable: float | None = None
+    """The smallest difference that these questions show with 80% power; None where it is told or cannot be known."""
     notes: tuple[str, ...] = ()
     """What a reader must know of the questions, such as that a model wrote them."""
     slices: tuple[SliceRow, ...] = ()
@@ -130,9 +132,9 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The comparison without its per-query rows, for ``json.dump``."""
-        names = ("verdict", "reason", "n_queries", "n_clusters", "n_seen", "primary", "top_k", "margin", "n_needed")
+        figures = ("n_queries", "n_clusters", "n_seen", "primary", "top_k", "margin", "n_needed", "detectable")
         return {
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in ("verdict", "reason", *figures)},
             "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
             "slices": [asdict(row) for row in self.slices],

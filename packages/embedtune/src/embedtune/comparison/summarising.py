@@ -9,7 +9,7 @@ from embedtune.comparison.slices import slice_rows
 from embedtune.comparison.verdicts import Evidence, check_margin, decide
 from embedtune.dataset import QADataset
 from embedtune.evaluation import Evaluation
-from embedtune.statistics import FEW_CLUSTERS, design_effect, questions_needed
+from embedtune.statistics import FEW_CLUSTERS, design_effect, detectable_difference, questions_needed
 from embedtune.texts import printable
 
 __all__ = ["summarise"]
@@ -54,6 +54,7 @@ def summarise(
     evidence = _evidence(row, evaluations[primary], margin, clusters, len(changeable))
     verdict, reason = decide(evidence)
     asks = verdict != "ship" and primary in changeable
+    is_open = verdict == "cannot tell" and not evidence.n_seen
     return Comparison(
         verdict=verdict,
         reason=reason,
@@ -65,7 +66,8 @@ def summarise(
         primary=primary,
         top_k=top_k,
         margin=margin,
-        n_needed=evidence.n_needed if verdict == "cannot tell" and not evidence.n_seen else None,
+        n_needed=evidence.n_needed if is_open else None,
+        detectable=evidence.detectable if is_open else None,
         notes=tuple(_notes(dataset, evaluations, evidence.n_clusters)),
         slices=slice_rows(changeable, dataset, top_k, seed),
         findings=doctor(evaluations[primary]) if doctor is not None and asks else (),
@@ -87,6 +89,7 @@ def _evidence(
         n_seen=sum(before["seen"] or after["seen"] for before, after in zip(*pair, strict=True)),
         n_tests=n_tests,
         n_needed=None if effect is None else questions_needed(margin, discordant, effect),
+        detectable=None if effect is None else detectable_difference(len(clusters), discordant, effect),
     )
 
 

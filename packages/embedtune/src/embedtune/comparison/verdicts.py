@@ -29,6 +29,8 @@ class Evidence:
     """Query types that the model can change, over which p was adjusted."""
     n_needed: int | None
     """Questions that would show the margin with 80% power; None if it cannot be known."""
+    detectable: float | None
+    """The smallest difference that these questions show with 80% power; None if it cannot be known."""
 
 
 def check_margin(margin: float) -> None:
@@ -58,10 +60,16 @@ def decide(evidence: Evidence) -> tuple[Verdict, str]:
         return "ship", figures
     if -evidence.margin <= row.low and row.high <= evidence.margin:
         return "no difference within the margin", figures
+    return "cannot tell", figures + _power(evidence)
+
+
+def _power(evidence: Evidence) -> str:
+    told = []
+    if evidence.detectable is not None:
+        told.append(f"these questions show a difference of {evidence.detectable:.3f}")
     if evidence.n_needed is not None:
-        needed = f"about {evidence.n_needed:,} such questions would show a difference of {evidence.margin:g}"
-        return "cannot tell", f"{figures}; {needed} with 80% power"
-    return "cannot tell", figures
+        told.append(f"about {evidence.n_needed:,} such questions would show one of {evidence.margin:g}")
+    return f"; with 80% power {', '.join(told)}" if told else ""
 
 
 def _figures(evidence: Evidence) -> str:

@@ -3,12 +3,13 @@
 from embedtune.statistics.exact import mcnemar_p
 from embedtune.statistics.multiple import holm
 from embedtune.statistics.paired import FEW_CLUSTERS, PairedDifference, paired_difference, paired_differences
-from embedtune.statistics.power import design_effect, questions_needed
+from embedtune.statistics.power import design_effect, detectable_difference, questions_needed
 
 __all__ = [
     "FEW_CLUSTERS",
     "PairedDifference",
     "design_effect",
+    "detectable_difference",
     "holm",
     "mcnemar_p",
     "paired_difference",

@@ -1,4 +1,4 @@
-"""How many questions would show a difference."""
+"""How many questions would show a difference, and how small a one so many show."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["design_effect", "questions_needed"]
+__all__ = ["design_effect", "detectable_difference", "questions_needed"]
 
 
 def design_effect(differences: npt.NDArray[np.float64], clusters: Sequence[int]) -> float | None:
@@ -65,3 +65,28 @@ def questions_needed(
     # Under no difference the variance of one question is the discordant share, under the margin a little less.
     apart = z_level * math.sqrt(discordant) + z_power * math.sqrt(discordant - margin**2)
     return math.ceil((apart / margin) ** 2 * design_effect)
+
+
+def detectable_difference(
+    n_queries: int, discordant: float, design_effect: float = 1.0, *, power: float = 0.8, alpha: float = 0.05
+) -> float | None:
+    """The smallest true difference that so many questions show in a share ``power`` of such tests.
+
+    `questions_needed` the other way round, with the variance under no difference on both sides: a little high.
+
+    Args:
+        n_queries: Questions that are asked, at least 1.
+        discordant: Share of the questions that one of two models alone answers, in [0, 1].
+        design_effect: As `design_effect` gives it.
+        power: Chance of showing it.
+        alpha: Level of the test.
+
+    Returns:
+        A fraction; None where nothing is discordant, or not even a difference of 1 would be shown.
+
+    >>> round(detectable_difference(220, 0.10), 3)
+    0.06
+    """
+    z_both = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    found = z_both * math.sqrt(discordant * design_effect / n_queries)
+    return found if 0 < found <= 1 else None
