@@ -84,8 +84,19 @@ def test_negative_numbers_of_wins_are_refused() -> None:
         mcnemar_p(-1, 3)
 
 
-def test_p_of_equal_systems_is_one_and_the_interval_a_point() -> None:
-    assert paired_difference(np.zeros(50), list(range(50))) == PairedDifference(0.0, 0.0, 0.0, 1.0, 50)
+def test_p_of_equal_answers_is_one_and_the_interval_holds_what_was_not_seen() -> None:
+    """50 questions without a change: as many as 7.1% of all may change, by the exact interval of 0 of 50."""
+    unseen = stats.binomtest(0, 50).proportion_ci(0.95, "exact").high
+    found = paired_difference(np.zeros(50), list(range(50)))
+    assert found == PairedDifference(0.0, pytest.approx(-unseen), pytest.approx(unseen), 1.0, 50)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 5, 6, 20])
+def test_where_all_are_won_interval_and_test_agree(n_clusters: int) -> None:
+    """The bootstrap has nothing else to draw; the exact bound leaves 0 outside from the clusters on that p does."""
+    found = paired_difference(np.ones(3 * n_clusters), list(np.repeat(np.arange(n_clusters), 3)))
+    assert (found.difference, found.high) == (1.0, 1.0)
+    assert (found.low > 0) == (found.p < 0.05) == (n_clusters >= 6)
 
 
 def test_a_drawn_p_is_never_zero() -> None:

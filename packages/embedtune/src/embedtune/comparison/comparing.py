@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from embedtune.comparison.doctor import diagnose
 from embedtune.comparison.options import SearchOptions
 from embedtune.comparison.rows import Comparison
-from embedtune.comparison.searching import evaluate_both, index_recall, prepare
+from embedtune.comparison.searching import evaluate_both, index_recall, notes_of, prepare
 from embedtune.comparison.summarising import summarise
-from embedtune.comparison.verdicts import check_margin
+from embedtune.comparison.verdicts import check_margin, check_seed
 from embedtune.dataset import QADataset
 from embedtune.reranking import DEFAULT_DEPTH
 from embedtune.resolve import as_dataset
@@ -25,7 +25,7 @@ def compare(
     base: object,
     tuned: object,
     dataset: QADataset,
-    query_types: Sequence[str] = ("vector",),
+    query_types: str | Sequence[str] = ("vector",),
     top_k: int = 5,
     *,
     margin: float = 0.01,
@@ -41,9 +41,10 @@ def compare(
 
     The verdict is of the hit rate, in the first query type that the model can change. It is *ship* if the 95% interval
     of the difference lies above 0 and the test agrees (p < 0.05: of a handful of documents the interval alone says too
-    much; adjusted by Holm where the model can change several of the query types), *do not ship: worse* if the interval
-    lies below 0, *no difference within the margin* if inside the margin, else *cannot tell*, with the number of
-    questions that would do. On questions that a model has seen in training it is never *ship*.
+    much; adjusted by Holm where the model can change several of the query types); *do not ship: worse* if the interval
+    lies below 0, test or no test; *no difference within the margin* if it lies inside the margin, also if losses or
+    wins of which none was seen are allowed for; else *cannot tell*, with the smallest difference that the questions
+    show and the number that would show the margin. On questions that a model has seen in training it is never *ship*.
 
     Interval and test draw whole clusters: the questions on one document, or those that share chunks. If the verdict
     is not *ship*, `findings` tells what was measured that may be the reason.
@@ -72,13 +73,14 @@ def compare(
 
     Raises:
         EvaluationError: If a query type is unknown, given twice or lacks its reranker, ``top_k`` or ``depth`` is
-            below 1, or ``margin`` out of range; before anything is loaded.
+            below 1, or ``margin`` or ``seed`` out of range; before anything is loaded.
         BackendNotFoundError: If an engine is needed and none is installed.
     """
     check_margin(margin)
+    check_seed(seed)
     dataset = as_dataset(dataset)
     options = SearchOptions(
-        query_types=query_types,
+        query_types=(query_types,) if isinstance(query_types, str) else query_types,
         top_k=top_k,
         engine=engine,
         reranker=reranker,
@@ -97,6 +99,8 @@ def compare(
         margin=margin,
         seed=seed,
         model_free=sides.model_free,
+        is_one_model=sides.is_one_model,
         settings=settings,
+        notes=notes_of(sides, evaluations),
         doctor=partial(diagnose, dataset, *sides.embedders, *sides.records),
     )

@@ -30,7 +30,13 @@ def clusters_of(dataset: QADataset, *, by_document: bool = True) -> list[int]:
 
 
 def paired_rows(
-    query_type: str, base: Evaluation, tuned: Evaluation, clusters: Sequence[int], seed: int
+    query_type: str,
+    base: Evaluation,
+    tuned: Evaluation,
+    clusters: Sequence[int],
+    seed: int,
+    *,
+    is_same: bool = False,
 ) -> list[ComparisonRow]:
     """One row for each metric that both evaluations have.
 
@@ -40,6 +46,7 @@ def paired_rows(
         tuned: The tuned model's, of the same queries in the same order.
         clusters: The cluster of each query.
         seed: Seeds bootstrap and sign flips.
+        is_same: Whether both are one search, so that there is no difference to be found on any question.
     """
     names = [name for name in base.per_query if name in tuned.per_query]
     differences = np.array([tuned.per_query[name] - base.per_query[name] for name in names])
@@ -57,8 +64,8 @@ def paired_rows(
             base=base.metrics[name],
             tuned=tuned.metrics[name],
             difference=paired.difference,
-            low=paired.low,
-            high=paired.high,
+            low=0.0 if is_same else paired.low,
+            high=0.0 if is_same else paired.high,
             p=paired.p,
             wins=wins,
             losses=losses,

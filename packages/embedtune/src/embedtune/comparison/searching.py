@@ -22,7 +22,7 @@ from embedtune.search import EmbedOnce, ExactSearch
 if TYPE_CHECKING:
     from embedtune.plugins import SearchBackend, SearchEngine
 
-__all__ = ["Sides", "evaluate_both", "index_recall", "prepare"]
+__all__ = ["Sides", "evaluate_both", "index_recall", "notes_of", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,12 @@ class Sides:
     """The models as they were resolved; None for a search."""
     records: tuple[ModelRecord | None, ModelRecord | None]
     """What each says it has seen."""
+    is_one_model: bool
+    """Whether base and tuned have one fingerprint."""
     model_free: frozenset[str]
     """Query types whose ranking the model cannot change."""
     engines: "tuple[SearchEngine, ...]"
-    """Base's and tuned's engine, if engines search."""
+    """Base's and tuned's engine, if engines search; one alone where both are the same."""
     settings: Mapping[str, Any]
     """What is compared, and with what."""
 
@@ -63,18 +65,19 @@ def prepare(base: object, tuned: object, dataset: QADataset, options: SearchOpti
     reranker = None if options.reranker is None else as_reranker(options.reranker, options.plugins)
     found = [resolve(thing, dataset.corpus, options.plugins, queries=dataset.queries) for thing in (base, tuned)]
     _warn_of_filters(dataset, found)
-    finish = _reranking(dataset, options, reranker)
+    finish, is_one = _reranking(dataset, options, reranker), _is_one_model(found)
     engines: tuple[SearchEngine, ...] = ()
     if any(side.search is not None for side in found) or set(options.query_types) <= set(OF_SEARCHES):
         backend, searches = None, _of_searches(found, dataset, options, finish)
     else:
-        engines = _engines(found, dataset, options, backend)
+        engines = _engines(found[:1] if is_one else found, dataset, options, backend)
         searches = _of_models(engines, options, backend, finish)
     free = backend.model_free if backend is not None else frozenset()
     return Sides(
         searches=searches,
         embedders=(found[0].embedder, found[1].embedder),
         records=(found[0].record, found[1].record),
+        is_one_model=is_one,
         model_free=frozenset(name for name in searches if plain(name) in free),
         engines=engines,
         settings={
@@ -112,11 +115,27 @@ def evaluate_both(
 def index_recall(sides: Sides, dataset: QADataset, top_k: int) -> Mapping[str, Any]:
     """For the settings: the share of the exact first ``top_k`` that an index gives back, where one is searched."""
     engines = [engine for engine in sides.engines if isinstance(engine, IndexedEngine)]
-    if len(engines) < 2 or INDEXED not in map(plain, sides.searches):
+    if not engines or INDEXED not in map(plain, sides.searches):
         return {}
-    base, tuned = (engine.index_recall(list(dataset.queries.values()), top_k) for engine in engines)
+    recalls = [engine.index_recall(list(dataset.queries.values()), top_k) for engine in engines]
+    base, tuned = recalls[0], recalls[-1]
     logger.info("of the exact first %d the index gives back %.3f (base) and %.3f (tuned)", top_k, base, tuned)
     return {"index_recall": {"k": top_k, "base": base, "tuned": tuned}}
+
+
+def notes_of(sides: Sides, evaluations: Mapping[str, tuple[Evaluation, Evaluation]]) -> list[str]:
+    """What is known of the tuned model's training, and whether there are two models at all."""
+    notes = []
+    if sides.is_one_model:
+        notes.append("Base and tuned are one and the same model, by their fingerprint.")
+    if sides.records[1] is None:
+        notes.append(
+            "What the tuned side was trained on is not known: it has no embedtune.json. On questions that have trained "
+            "it, these figures prove nothing."
+        )
+    elif not any(before.n_seen or after.n_seen for before, after in evaluations.values()):
+        notes.append("None of the questions has trained or chosen the tuned model, as its embedtune.json says.")
+    return notes
 
 
 class _AskedOnce:
@@ -177,7 +196,7 @@ class _Exact:
 def _engines(
     found: Sequence[Resolved], dataset: QADataset, options: SearchOptions, backend: "SearchBackend | None"
 ) -> "tuple[SearchEngine, ...]":
-    """Base's and tuned's engine; one alone, with texts alone, where no query type needs a model."""
+    """An engine for each model; one alone, with texts alone, where no query type needs a model."""
     if backend is not None and {plain(name) for name in options.query_types} <= backend.model_free:
         return (backend.load(dataset.corpus, None),)
     load = _Exact if backend is None else backend.load
@@ -193,9 +212,14 @@ def _of_models(
             shared = _AskedOnce(finish(name, engines[0].searcher(plain(name))))
             searches[name] = (shared, shared)
         else:
-            base, tuned = (finish(name, engine.searcher(plain(name))) for engine in engines)
-            searches[name] = (base, tuned)
+            made = [finish(name, engine.searcher(plain(name))) for engine in engines]
+            searches[name] = (made[0], made[-1])
     return searches
+
+
+def _is_one_model(found: Sequence[Resolved]) -> bool:
+    fingerprints = {None if side.embedder is None else side.embedder.fingerprint for side in found}
+    return len(fingerprints) == 1 and None not in fingerprints
 
 
 def _embedded_once(embedder: Embedder | None, options: SearchOptions) -> EmbedOnce:

@@ -6,7 +6,7 @@ from typing import Any
 from embedtune.comparison.pairing import clusters_of, paired_rows, with_holm
 from embedtune.comparison.rows import Comparison, ComparisonRow, Finding
 from embedtune.comparison.slices import slice_rows
-from embedtune.comparison.verdicts import Evidence, check_margin, decide
+from embedtune.comparison.verdicts import Evidence, check_margin, check_seed, decide
 from embedtune.dataset import QADataset
 from embedtune.evaluation import Evaluation
 from embedtune.statistics import FEW_CLUSTERS, design_effect, detectable_difference, questions_needed
@@ -26,7 +26,9 @@ def summarise(
     margin: float = 0.01,
     seed: int = 0,
     model_free: frozenset[str] = frozenset(),
+    is_one_model: bool = False,
     settings: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
     doctor: Doctor | None = None,
 ) -> Comparison:
     """The comparison of evaluations that are there already.
@@ -38,22 +40,29 @@ def summarise(
         margin: A difference that does not matter, as a fraction in [0, 1).
         seed: Seeds bootstrap and sign flips.
         model_free: Query types whose ranking the model cannot change.
+        is_one_model: Whether both sides are the same model, which is then known to be as good as itself.
         settings: How the evaluations were made; JSON must be able to hold it.
+        notes: What a reader must know besides.
         doctor: Asked for findings if the verdict is not *ship*; `diagnose` with its first arguments given.
 
     Raises:
-        EvaluationError: If ``margin`` is out of range.
+        EvaluationError: If ``margin`` or ``seed`` is out of range.
     """
     check_margin(margin)
+    check_seed(seed)
     clusters = clusters_of(dataset)
     changeable = {name: pair for name, pair in evaluations.items() if name not in model_free}
     primary = next(iter(changeable or evaluations))
-    paired = [row for name, pair in evaluations.items() for row in paired_rows(name, *pair, clusters, seed)]
+    paired = [
+        row
+        for name, pair in evaluations.items()
+        for row in paired_rows(name, *pair, clusters, seed, is_same=is_one_model or name in model_free)
+    ]
     rows = with_holm(paired, top_k, model_free)
     row = next(row for row in rows if (row.query_type, row.metric, row.k) == (primary, "hit_rate", top_k))
     evidence = _evidence(row, evaluations[primary], margin, clusters, len(changeable))
     verdict, reason = decide(evidence)
-    asks = verdict != "ship" and primary in changeable
+    asks = verdict != "ship" and primary in changeable and not is_one_model
     is_open = verdict == "cannot tell" and not evidence.n_seen
     return Comparison(
         verdict=verdict,
@@ -68,7 +77,7 @@ def summarise(
         margin=margin,
         n_needed=evidence.n_needed if is_open else None,
         detectable=evidence.detectable if is_open else None,
-        notes=tuple(_notes(dataset, evaluations, evidence.n_clusters)),
+        notes=(*notes, *_notes(dataset, evaluations, evidence.n_clusters)),
         slices=slice_rows(changeable, dataset, top_k, seed),
         findings=doctor(evaluations[primary]) if doctor is not None and asks else (),
         settings=settings or {},

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from embedtune.comparison.rows import ComparisonRow, Verdict
 from embedtune.errors import EvaluationError
-from embedtune.statistics import FEW_CLUSTERS
+from embedtune.statistics import FEW_CLUSTERS, unseen_share
 
-__all__ = ["Evidence", "check_margin", "decide"]
+__all__ = ["Evidence", "check_margin", "check_seed", "decide", "with_unseen"]
 
 _SIGNIFICANT = 0.05
 
@@ -43,12 +43,35 @@ def check_margin(margin: float) -> None:
         raise EvaluationError(f"margin must lie in [0, 1); got {margin!r}. One point of the hit rate is 0.01.")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator of random numbers takes.
+
+    Raises:
+        EvaluationError: If it is no whole number of at least 0.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise EvaluationError(f"seed must be a whole number of at least 0; got {seed!r}.")
+
+
+def with_unseen(row: ComparisonRow, n_clusters: int) -> tuple[float, float]:
+    """The interval, with room for losses where no question was lost, and for wins where none was won.
+
+    A bootstrap cannot draw what it has not seen: of 50 questions with one won and none lost, no draw is a loss. To
+    say that a model is not worse, or not better, the losses that may exist must be counted.
+    """
+    if not (row.wins or row.losses):  # the interval is that bound already
+        return row.low, row.high
+    unseen = unseen_share(n_clusters)
+    return row.low - (0 if row.losses else unseen), row.high + (0 if row.wins else unseen)
+
+
 def decide(evidence: Evidence) -> tuple[Verdict, str]:
     """Verdict and reason.
 
     The interval decides: above 0 *ship*, below 0 *worse*, inside the margin *no difference*, else *cannot tell*.
     *Ship* also needs p < 0.05, adjusted by Holm if the model was compared over several query types, and no question
-    that a model has seen: seen questions flatter a model, so a loss on them is a loss, and nothing else is known.
+    that a model has seen: seen questions flatter a model, so a loss on them is a loss, and nothing else is known. A
+    warning rests on less than a promise: *worse* needs the interval alone.
     """
     row, figures = evidence.row, _figures(evidence)
     if row.high < 0:
@@ -58,7 +81,8 @@ def decide(evidence: Evidence) -> tuple[Verdict, str]:
         return "cannot tell", f"{seen}; {figures}"
     if row.low > 0 and (row.p if row.p_holm is None else row.p_holm) < _SIGNIFICANT:
         return "ship", figures
-    if -evidence.margin <= row.low and row.high <= evidence.margin:
+    low, high = with_unseen(row, evidence.n_clusters)
+    if -evidence.margin <= low and high <= evidence.margin:
         return "no difference within the margin", figures
     return "cannot tell", figures + _power(evidence)
 

@@ -1,6 +1,6 @@
 """Paired intervals, tests and sample sizes, over clusters of queries."""
 
-from embedtune.statistics.exact import mcnemar_p
+from embedtune.statistics.exact import mcnemar_p, unseen_share
 from embedtune.statistics.multiple import holm
 from embedtune.statistics.paired import FEW_CLUSTERS, PairedDifference, paired_difference, paired_differences
 from embedtune.statistics.power import design_effect, detectable_difference, questions_needed
@@ -15,4 +15,5 @@ __all__ = [
     "paired_difference",
     "paired_differences",
     "questions_needed",
+    "unseen_share",
 ]

@@ -1,9 +1,9 @@
-"""p values that need no random draws."""
+"""p values and bounds that need no random draws."""
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["exact_sign_flip_p", "mcnemar_p"]
+__all__ = ["exact_sign_flip_p", "mcnemar_p", "unseen_share"]
 
 _MOST_STEPS = 50_000_000
 """Additions in the exact distribution of whole numbers: about 0.1 s."""
@@ -76,3 +76,17 @@ def _distribution(moves: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64]
         chances = kept.copy()
         chances[move:] += kept[: total + 1 - move]
     return np.abs(2.0 * np.arange(total + 1) - total), chances
+
+
+def unseen_share(n_clusters: int) -> float:
+    """The largest share of clusters that may be of a kind of which none of so many was seen.
+
+    The upper end of the exact 95% interval of a share at 0 (Clopper and Pearson 1934); about 3.7 / n.
+
+    Args:
+        n_clusters: At least 1.
+
+    >>> round(unseen_share(100), 3)
+    0.036
+    """
+    return float(1 - 0.025 ** (1 / n_clusters))

@@ -4,6 +4,7 @@ Questions on one document stand or fall together, so whole clusters are drawn, n
 bootstrap of a mean (Efron and Tibshirani 1993, chapter 13) and the sign-flip permutation test, both by cluster.
 The percentiles lie a little further out than 2.5 and 97.5, the more so the fewer the clusters: the plain interval
 is too narrow by the factors that Student's t and n / (n - 1) correct elsewhere (Hesterberg 2015, "expanded").
+Where all clusters have one mean there is nothing to draw, and an exact bound says how many others may exist.
 """
 
 import math
@@ -14,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from embedtune.statistics.exact import exact_sign_flip_p, mcnemar_p
+from embedtune.statistics.exact import exact_sign_flip_p, mcnemar_p, unseen_share
 
 __all__ = ["FEW_CLUSTERS", "PairedDifference", "paired_difference", "paired_differences"]
 
@@ -52,7 +53,7 @@ def paired_difference(
     all sign flips of clusters if their sums are whole numbers, or at most 13; else sign flips are drawn.
 
     Args:
-        differences: Tuned minus base per query, shape (n_queries,).
+        differences: Tuned minus base per query, shape (n_queries,), in [-1, 1].
         clusters: The cluster of each query.
         draws: Bootstrap draws, and sign flips.
         seed: Same seed, same figures.
@@ -75,7 +76,7 @@ def paired_differences(
     """As `paired_difference`, of several metrics on the same queries: the same clusters are drawn for all.
 
     Args:
-        differences: Tuned minus base, shape (n_metrics, n_queries).
+        differences: Tuned minus base, shape (n_metrics, n_queries), in [-1, 1].
         clusters: The cluster of each query.
         draws: Bootstrap draws, and sign flips.
         seed: Same seed, same figures.
@@ -108,7 +109,11 @@ def _intervals(sums: _Floats, sizes: _Floats, draws: int, rng: np.random.Generat
         times = times.astype(np.float64)
         means.append((times @ sums.T) / (times @ sizes)[:, None])
     tail = _expanded_tail(n_clusters)
-    return np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
+    ends = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
+    each = sums / sizes
+    is_one, mean = np.ptp(each, axis=1) == 0, each[:, 0]
+    bounds = np.array([mean - (1 + mean) * unseen_share(n_clusters), mean + (1 - mean) * unseen_share(n_clusters)])
+    return np.where(is_one, bounds, ends)
 
 
 def _expanded_tail(n_clusters: int) -> float:
