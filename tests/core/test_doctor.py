@@ -27,6 +27,10 @@ class ShortSighted(HashEmbedder):
         super().__init__()
         self.n_words = n_words
 
+    @property
+    def fingerprint(self) -> str:
+        return f"short-sighted {self.n_words}"
+
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return super().embed_documents([" ".join(text.split()[: self.n_words]) for text in texts])
 
@@ -194,6 +198,26 @@ def test_a_text_as_long_as_the_model_reads_is_not_cut() -> None:
 def test_questions_that_were_answered_are_not_looked_at() -> None:
     dataset = corpus_of(SENTENCE)
     assert "truncation" not in findings(dataset, tuned=ShortSighted(3), retrieved=["c0"])
+
+
+# Equal vectors
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0])
+def test_a_model_that_gives_one_vector_for_all_is_told_and_not_that_it_reads_too_little(number: float) -> None:
+    class Collapsed(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Vectors:
+            return np.full((len(texts), 8), number, dtype=np.float32)
+
+    found = findings(tiny_dataset(24), HashEmbedder(), Collapsed())
+    assert (
+        "vectors of the last words of chunks are nearly one vector, with a mean cosine of 1.0000" in found["collapse"]
+    )
+    assert "truncation" not in found
+
+
+def test_a_model_that_tells_texts_apart_has_not_collapsed() -> None:
+    assert "collapse" not in findings(tiny_dataset(24), HashEmbedder(), HashEmbedder())
 
 
 # False negatives

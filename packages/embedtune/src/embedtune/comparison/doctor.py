@@ -7,9 +7,10 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from embedtune.comparison.probes import movement, prompts_of, reads_sides_alike, truncated
+from embedtune.comparison.probes import movement, prompts_of, reads_sides_alike, sameness, truncated
 from embedtune.comparison.rows import Finding
 from embedtune.dataset import QADataset
 from embedtune.evaluation import Evaluation
@@ -26,6 +27,8 @@ _WORTH_TELLING = 0.05
 """A smaller share explains little."""
 _UNMOVED = 0.999
 """Mean cosine of tuned and base vectors; at a usual learning rate it is far below."""
+_COLLAPSED = 0.99
+"""Mean cosine between vectors of different texts; of the narrowest models in use it is about 0.9."""
 _PROBED = 64
 """Texts that are embedded to measure something."""
 
@@ -41,9 +44,15 @@ class _Case:
     """The tuned model's rows of questions that it did not answer."""
 
     def probed(self) -> list[str]:
-        """The first texts of relevant chunks."""
-        relevant = dict.fromkeys(chunk for chunks in self.dataset.relevant_docs.values() for chunk in chunks)
-        return [self.dataset.corpus[chunk] for chunk in list(relevant)[:_PROBED]]
+        """The first texts of relevant chunks, each once."""
+        relevant = (chunk for chunks in self.dataset.relevant_docs.values() for chunk in chunks)
+        return list(dict.fromkeys(self.dataset.corpus[chunk] for chunk in relevant))[:_PROBED]
+
+    @cached_property
+    def sameness(self) -> float | None:
+        """As `sameness` of the tuned model, on endings that any model reads whole; None without two, or a model."""
+        endings = list(dict.fromkeys(" ".join(text.split()[-2:]) for text in self.probed()))
+        return sameness(self.tuned, endings) if self.tuned is not None and len(endings) > 1 else None
 
 
 def diagnose(
@@ -54,7 +63,7 @@ def diagnose(
     tuned_record: ModelRecord | None,
     evaluations: tuple[Evaluation, Evaluation],
 ) -> tuple[Finding, ...]:
-    """Look for a leak, a missing prompt, cut texts, false negatives, the learning rate, and near duplicates.
+    """Look for a leak, equal vectors, a missing prompt, cut texts, false negatives, learning rate, near duplicates.
 
     A measurement that fails is left out, with a warning in the log: the comparison stands without it.
 
@@ -93,6 +102,15 @@ def _leak(case: _Case) -> Iterator[str]:
             )
 
 
+def _collapse(case: _Case) -> Iterator[str]:
+    if case.sameness is not None and case.sameness > _COLLAPSED:
+        yield (
+            "The tuned model's vectors of the last words of chunks are nearly one vector, with a mean cosine of "
+            f"{case.sameness:.4f}: it does not tell texts apart. Look for a learning rate that is too high, "
+            "or a damaged model."
+        )
+
+
 def _prompt(case: _Case) -> Iterator[str]:
     if case.base is None or case.tuned is None:
         return
@@ -119,13 +137,17 @@ def _prompt(case: _Case) -> Iterator[str]:
 def _truncation(case: _Case) -> Iterator[str]:
     chunks = dict.fromkeys(chunk for row in case.missed for chunk in row["expected"])
     texts = [case.dataset.corpus[chunk] for chunk in list(chunks)[:_PROBED]]
-    if case.tuned is None or not texts:
+    # To a model that gives one vector for all texts, nothing that is added changes anything.
+    if case.tuned is None or not texts or (case.sameness or 0) > _COLLAPSED:
         return
     n_cut = int(truncated(case.tuned, texts).sum())
     if n_cut >= _WORTH_TELLING * len(texts):
+        of_base = (
+            "" if case.base is None else f", and {int(truncated(case.base, texts).sum())} than the base model does"
+        )
         yield (
             f"Of {len(texts)} chunks that answer questions which the tuned model missed, {n_cut} are longer than it "
-            "reads: text added at their end changes nothing. Cut chunks shorter, or let the model read more tokens."
+            f"reads{of_base}: text added at their end changes nothing. Cut chunks shorter, or let the model read more."
         )
 
 
@@ -195,6 +217,7 @@ def _near_duplicates(case: _Case) -> Iterator[str]:
 
 _MEASURES: Mapping[str, Callable[[_Case], Iterator[str]]] = {
     "leak": _leak,
+    "collapse": _collapse,
     "prompt": _prompt,
     "truncation": _truncation,
     "false negatives": _false_negatives,

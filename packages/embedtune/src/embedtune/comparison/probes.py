@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from embedtune.protocols import Embedder, Vectors
 
-__all__ = ["movement", "prompts_of", "reads_sides_alike", "truncated"]
+__all__ = ["movement", "prompts_of", "reads_sides_alike", "sameness", "truncated"]
 
 _ALIKE = 1e-4
 """Distance, over length, of vectors that count as the same: batches and padding change the last digits."""
@@ -64,6 +64,22 @@ def movement(one: Embedder, other: Embedder, texts: Sequence[str]) -> float | No
         return None
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return float(((first * second).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)).mean())
+
+
+def sameness(embedder: Embedder, texts: Sequence[str]) -> float:
+    """Mean cosine between an embedder's vectors of different texts; 1 where all vectors are zero.
+
+    Args:
+        embedder: Any.
+        texts: Different chunks; at least two.
+    """
+    vectors = embedder.embed_documents(texts).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not lengths.any():
+        return 1.0
+    summed = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).sum(axis=0)
+    n_texts, n_pointing = len(texts), int((lengths > 0).sum())
+    return float((summed @ summed - n_pointing) / (n_texts * (n_texts - 1)))
 
 
 def _distances(first: Vectors, second: Vectors) -> Vectors:

@@ -77,7 +77,8 @@ class Finding:
     """Something measured that may explain the figures."""
 
     name: str
-    """``leak``, ``prompt``, ``truncation``, ``false negatives``, ``learning rate`` or ``near duplicates``."""
+    """``leak``, ``collapse``, ``prompt``, ``truncation``, ``false negatives``, ``learning rate`` or
+    ``near duplicates``."""
     told: str
     """The measurement in a sentence, and what to do about it."""
 
