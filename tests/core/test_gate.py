@@ -1,16 +1,24 @@
 """A gate against a stored evaluation, in the library and on the command line."""
 
+import io
 import json
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from embedtune import Evaluation, EvaluationError, QADataset, evaluate
 from embedtune.cli import main
+from embedtune.cli.tables import comparison_table
+from embedtune.comparison import summarise
 from embedtune.evaluation_files import load_evaluation, save_evaluation
 from embedtune.gate import gate
 
@@ -72,6 +80,35 @@ def test_the_outcome_is_that_of_the_interval(before: float, now: float, outcome:
     assert gate(finding(now), finding(before), questions()).outcome == outcome
 
 
+@pytest.mark.parametrize("n", [1, 8, 100])
+def test_equal_answers_to_few_questions_do_not_pass(n: int) -> None:
+    """They would hide a loss of more than the margin; the same model passes, and is told by its fingerprint."""
+    dataset = questions(n)
+    found = evaluate(lambda asked, k: [[f"c{question.split()[1]}"] for question in asked], dataset)
+    assert gate(found, found, dataset).outcome == "cannot tell"
+    assert gate(found, found, dataset, is_one_model=True).outcome == "pass"
+
+
+def test_one_lost_question_is_not_worse_by_more_than_the_margin() -> None:
+    dataset = questions(1)
+    lost = evaluate(lambda asked, k: [[] for _ in asked], dataset)
+    won = evaluate(lambda asked, k: [["c0"] for _ in asked], dataset)
+    assert gate(lost, won, dataset).outcome == "cannot tell"
+
+
+def test_a_gate_lets_few_models_pass_that_lose_more_than_the_margin() -> None:
+    """A true loss of 5 points at a margin of 1, 60 draws of 10, 30 and 50 questions each."""
+    rng = np.random.default_rng(0)
+    passed = 0
+    for n in np.repeat([10, 30, 50], 60):
+        dataset = questions(int(n))
+        before, now = np.ones(n), (rng.random(n) >= 0.05).astype(float)
+        rows = [dict(row) for row in evaluate(lambda asked, k: [[] for _ in asked], dataset)]
+        one, other = (Evaluation(tuple(rows), {"hit_rate@5": hits}, 5) for hits in (before, now))
+        passed += gate(other, one, dataset).outcome == "pass"
+    assert passed <= 9  # 2.5% of 180, and three standard errors
+
+
 def test_a_loss_within_the_margin_passes() -> None:
     assert gate(finding(0.49), finding(0.5), questions(), margin=0.05).outcome == "pass"
 
@@ -130,6 +167,42 @@ def test_what_cannot_be_tried_exits_as_a_usage_error(cli: Cli) -> None:
     assert "There is no evaluation at 'nowhere.json'. Write one with: embedtune evaluate" in err
 
 
+@pytest.mark.parametrize("words", [("--seed", "-1"), ("--baseline", "."), ("--margin", "-1")])
+def test_bad_options_exit_as_usage_errors(cli: Cli, words: tuple[str, str]) -> None:
+    run_file(Path("now.run"), 0.5)
+    cli("evaluate", "questions.json", "--model", "now.run", "--json", "before.json")
+    given = {"--baseline": "before.json"} | dict([words])
+    options = [word for pair in given.items() for word in pair]
+    status, _, err = cli("gate", "questions.json", "--model", "now.run", *options)
+    assert status == 2
+    assert "Traceback" not in err
+
+
+def test_a_bug_is_no_worse_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own exit status for an exception is 1."""
+    run_file(Path("now.run"), 0.5)
+    cli("evaluate", "questions.json", "--model", "now.run", "--json", "before.json")
+    monkeypatch.setattr("embedtune.cli.evaluation_commands.gate", lambda *_, **__: 1 / 0)
+    status, _, err = cli("gate", "questions.json", "--model", "now.run", "--baseline", "before.json")
+    assert status == 2
+    assert "ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(("per_query", "hit_rate@5", 0), "NaN"), (("rows", 0, "rank"), '"one"'), (("top_k",), "0")]
+)
+def test_a_baseline_with_figures_that_are_none_is_refused(tmp_path: Path, place: Sequence[Any], value: str) -> None:
+    save_evaluation(finding(0.3), questions(), tmp_path / "before.json", model="function")
+    content = json.loads((tmp_path / "before.json").read_text())
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = json.loads(value)
+    (tmp_path / "before.json").write_text(json.dumps(content))
+    with pytest.raises(EvaluationError, match="is no evaluation of embedtune"):
+        load_evaluation(tmp_path / "before.json", questions())
+
+
 def test_compare_takes_two_run_files(cli: Cli) -> None:
     run_file(Path("before.run"), 0.3)
     run_file(Path("now.run"), 0.6)
@@ -138,3 +211,32 @@ def test_compare_takes_two_run_files(cli: Cli) -> None:
     assert status == 0
     assert "ship" in out
     assert json.loads(Path("compared.json").read_text())["verdict"] == "ship"
+
+
+def test_figures_go_through_a_pipe_and_a_link_and_never_replace_them(cli: Cli, tmp_path: Path) -> None:
+    """A file in place of /dev/stdout would break every program after it."""
+    run_file(Path("now.run"), 0.5)
+    words = ("evaluate", "questions.json", "--model", "now.run", "--json")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "figures.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real" / "figures.json")
+    assert cli(*words, "link.json")[0] == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real" / "figures.json").read_text())["top_k"] == 5
+    os.mkfifo(tmp_path / "pipe")
+    compared = ("compare", "questions.json", "--base", "now.run", "--tuned", "now.run", "--json", "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        assert cli(*compared)[0] == 0
+        assert "verdict" in json.loads(read.result())
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_the_table_fits_into_80_columns() -> None:
+    found = summarise({"reranked_hybrid": (finding(0.3), finding(0.6))}, questions(), 5)
+    told = io.StringIO()
+    Console(file=told, width=80).print(comparison_table(found))
+    (row,) = (line.split() for line in told.getvalue().splitlines() if "hit_rate@5" in line)
+    assert row[:4] + row[7:] == ["hit_rate@5", "0.300", "0.600", "+0.300", "<0.0001"]
+    assert "…" not in told.getvalue()
+    assert "reranked_hybrid" in told.getvalue()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from embedtune.disk_store import DiskStore
 from embedtune.errors import EmbeddingError, EvaluationError
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 Side = Literal["query", "document"]
 """What a text was embedded as."""
 
-_TEXTS_AT_ONCE = 4096
-"""Texts embedded between two writes: what a crash can lose."""
+_TEXTS_AT_ONCE = 512
+"""Texts embedded between two writes: what a crash can lose, seconds to a minute on a laptop."""
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
@@ -150,7 +151,8 @@ class CachedEmbedder:
         new = [text for text in dict.fromkeys(texts) if text not in vectors]
         if vectors:
             logger.info("%d of %d texts (%s) are in the cache", len(vectors), len(vectors) + len(new), side)
-        for start in range(0, len(new), _TEXTS_AT_ONCE):
+        starts = range(0, len(new), _TEXTS_AT_ONCE)
+        for start in tqdm(starts, desc=f"embedding, {side}", unit="part", leave=False, disable=len(starts) < 2):
             some = new[start : start + _TEXTS_AT_ONCE]
             embedded = checked_vectors(embed(some), len(some), name)
             self._cache.keep(fingerprint, side, some, embedded)

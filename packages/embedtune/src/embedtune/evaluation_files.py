@@ -4,17 +4,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError
 
 from embedtune.dataset import QADataset
 from embedtune.errors import EvaluationError
 from embedtune.evaluation import Evaluation
-from embedtune.folders import replace_file
+from embedtune.folders import write_file
 
 __all__ = ["EvaluationFile", "load_evaluation", "save_evaluation"]
+
+
+class EvaluationRow(BaseModel):
+    """A query's row without its texts; see `Evaluation`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    query_id: str
+    retrieved: list[str]
+    rank: PositiveInt | None
+    is_hit: bool
+    seen: bool
 
 
 class EvaluationFile(BaseModel):
@@ -28,13 +40,13 @@ class EvaluationFile(BaseModel):
     """As it was given."""
     fingerprint: str | None = None
     """Of the model, where it is known."""
-    top_k: int
+    top_k: PositiveInt
     depth: int | None = None
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, FiniteFloat]
     """Means, for readers; `per_query` is what counts."""
-    rows: tuple[Mapping[str, Any], ...]
-    """Each query's ``query_id``, ``retrieved``, ``rank``, ``is_hit`` and ``seen``."""
-    per_query: Mapping[str, tuple[float, ...]]
+    rows: tuple[EvaluationRow, ...]
+    """Of each query, in the order of the data set."""
+    per_query: Mapping[str, tuple[FiniteFloat, ...]]
     failed_queries: tuple[str, ...] = ()
     questions: Mapping[str, str]
     """Hashes of the data set's queries, corpus and relevant chunks."""
@@ -52,20 +64,18 @@ def save_evaluation(
         model: What readers know the model by.
         fingerprint: The model's.
     """
-    kept = ("query_id", "retrieved", "rank", "is_hit", "seen")
     file = EvaluationFile(
         model=model,
         fingerprint=fingerprint,
         top_k=evaluation.top_k,
         depth=evaluation.depth,
         metrics=dict(evaluation.metrics),
-        rows=tuple({name: row[name] for name in kept} for row in evaluation),
+        rows=tuple(EvaluationRow.model_validate(row) for row in evaluation),
         per_query={name: tuple(values.tolist()) for name, values in evaluation.per_query.items()},
         failed_queries=evaluation.failed_queries,
         questions=_question_hashes(dataset),
     )
-    with replace_file(Path(path)) as partial:
-        partial.write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_file(Path(path), file.model_dump_json(indent=1) + "\n")
 
 
 def load_evaluation(path: str | Path, dataset: QADataset) -> tuple[Evaluation, EvaluationFile]:
@@ -83,9 +93,9 @@ def load_evaluation(path: str | Path, dataset: QADataset) -> tuple[Evaluation, E
         )
     rows = tuple(
         {
-            "query": dataset.queries[row["query_id"]],
-            "expected": list(dataset.relevant_docs[row["query_id"]]),
-            **row,
+            "query": dataset.queries[row.query_id],
+            "expected": list(dataset.relevant_docs[row.query_id]),
+            **row.model_dump(),
         }
         for row in file.rows
     )
@@ -101,13 +111,14 @@ def _read(path: Path) -> EvaluationFile:
             f"There is no evaluation at {str(path)!r}. Write one with: embedtune evaluate DATASET --model MODEL --json "
             f"{path.name}"
         ) from None
+    except OSError as error:
+        raise EvaluationError(f"{str(path)!r} cannot be read: {error.strerror}. Give the file.") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise EvaluationError(f"{str(path)!r} is no evaluation of embedtune: {place}: {first['msg']}.") from error
-    n_rows = len(file.rows)
-    if any(len(column) != n_rows for column in file.per_query.values()) or any("query_id" not in r for r in file.rows):
-        raise EvaluationError(f"{str(path)!r} is damaged: its columns differ in length, or a row has no query_id.")
+    if any(len(column) != len(file.rows) for column in file.per_query.values()):
+        raise EvaluationError(f"{str(path)!r} is damaged: its columns differ in length.")
     return file
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "replace_file",
     "replace_folder",
     "swap_in",
+    "write_file",
 ]
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,19 @@ def replace_file(target: Path) -> Iterator[Path]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text where a user said: atomically, to what a link leads to, and to a pipe or a device as it stands.
+
+    Whatever stands below /dev is written to, even a file that a shell has opened: replaced, nobody would read it.
+    """
+    path = Path(path).expanduser().absolute()
+    if path.is_relative_to("/dev") or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
+    with replace_file(path.resolve()) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _remove_stale_files(target: Path) -> None:

@@ -8,10 +8,16 @@ from rich.console import Console
 
 from embedtune import __version__
 from embedtune.cli.dataset_command import dataset
-from embedtune.cli.evaluation_commands import compare_command, evaluate_command, gate_command, report_command
+from embedtune.cli.evaluation_commands import (
+    compare_command,
+    evaluate_command,
+    gate_command,
+    report_command,
+    show_comparison,
+)
 from embedtune.cli.generate_command import generate
 from embedtune.cli.options import Json, Seed, stoppable, write_json
-from embedtune.cli.tables import comparison_table, plugin_table, tuning_table
+from embedtune.cli.tables import plugin_table, tuning_table
 from embedtune.dataset import QADataset
 from embedtune.plugins import plugin_manager
 from embedtune.tuner import TuneResult, tune
@@ -54,8 +60,7 @@ def demo(
         result = run_demo(folder, n_functions=None if full else DEFAULT_FUNCTIONS, seed=seed, say=say)
     if json_file is not None:
         write_json(json_file, result.comparison.to_json())
-    console.print(comparison_table(result.comparison))
-    console.print(f"[bold]{result.comparison.verdict}[/bold]: {result.comparison.reason}", highlight=False)
+    show_comparison(result.comparison)
     console.print(f"{result.seconds:.0f} s. Model: {result.folder / 'model'}", highlight=False, soft_wrap=True)
     console.print(f"Report: {result.folder / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
 

@@ -1,6 +1,7 @@
 """``embedtune evaluate``, ``compare``, ``report`` and ``gate``: how good a model is, and whether another is better."""
 
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from embedtune.cli.options import Json, Seed, stoppable, write_json
-from embedtune.cli.tables import comparison_table, evaluation_table, findings_table
+from embedtune.cli.tables import WIDE, comparison_table, evaluation_table, findings_table
 from embedtune.comparison import Comparison, compare
 from embedtune.dataset import QADataset
 from embedtune.errors import EmbedtuneError
@@ -18,9 +19,9 @@ from embedtune.evaluation import Evaluation, evaluate
 from embedtune.evaluation_files import load_evaluation, save_evaluation
 from embedtune.foreign_searches import run_file_path
 from embedtune.gate import gate
-from embedtune.resolve import as_embedder
+from embedtune.resolve import as_embedder, record_of
 
-__all__ = ["compare_command", "evaluate_command", "gate_command", "report_command"]
+__all__ = ["compare_command", "evaluate_command", "gate_command", "report_command", "show_comparison"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +38,7 @@ _MODEL = "Model: folder, hub name, backend:ref; or a TREC run file of another se
 Questions = Annotated[Path, typer.Argument(metavar="DATASET", help=_QUESTIONS)]
 Split = Annotated[str | None, typer.Option(help="Which judgments, in a BEIR folder.")]
 TopK = Annotated[int, typer.Option(min=1, help="Cut-off of the hit rate.")]
-Margin = Annotated[float, typer.Option(min=0.0, max=1.0, help="A difference that does not matter, as a fraction.")]
+Margin = Annotated[float, typer.Option(min=0.0, help="A difference that does not matter: 0.01 is one point.")]
 Cache = Annotated[Path | None, typer.Option(file_okay=False, help="Folder that keeps vectors and scores.")]
 Base = Annotated[str, typer.Option(help=f"Before. {_MODEL}")]
 Tuned = Annotated[str, typer.Option(help=f"After. {_MODEL}")]
@@ -45,7 +46,7 @@ QueryTypes = Annotated[str, typer.Option(help="Comma-separated: vector, fts, hyb
 Reranker = Annotated[str | None, typer.Option(help="Reranker: folder, hub name, backend:ref.")]
 Depth = Annotated[int, typer.Option(min=1, help="Results that are reranked.")]
 Engine = Annotated[str | None, typer.Option(help="Search engine, such as lancedb.")]
-_STOPPED = "nothing was written; with --cache what was embedded is kept"
+_STOPPED = "nothing was written; with --cache what was embedded is kept, but for the last few hundred texts"
 
 
 def evaluate_command(
@@ -59,7 +60,7 @@ def evaluate_command(
     """Tell how well a model finds the relevant chunks; --json writes what a gate holds later models against."""
     questions = QADataset.load(dataset, split=split)
     with stoppable(_STOPPED):
-        evaluation, fingerprint = _evaluated(model, questions, top_k, cache)
+        evaluation, fingerprint, _ = _evaluated(model, questions, top_k, cache)
     if json_file is not None:
         save_evaluation(evaluation, questions, json_file, model=model, fingerprint=fingerprint)
     console.print(evaluation_table(evaluation))
@@ -86,7 +87,7 @@ def compare_command(
         comparison = _compared(questions, base, tuned, query_types, top_k, margin, reranker, depth, engine, cache, seed)
     if json_file is not None:
         write_json(json_file, comparison.to_json())
-    _show(comparison)
+    show_comparison(comparison)
 
 
 def report_command(
@@ -115,7 +116,7 @@ def report_command(
         page = write_report(comparison, questions, out)
     if json_file is not None:
         write_json(json_file, comparison.to_json())
-    _show(comparison)
+    show_comparison(comparison)
     console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
@@ -126,8 +127,13 @@ def _errors_are_usage(command: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
+        except typer.Exit:
+            raise
         except (EmbedtuneError, OSError) as error:
             sys.stderr.write(f"embedtune: {error}\n")
+            raise typer.Exit(_USAGE) from None
+        except Exception:  # a bug: Python would exit with 1, which says worse
+            traceback.print_exc()
             raise typer.Exit(_USAGE) from None
 
     return wrapped
@@ -151,21 +157,27 @@ def gate_command(
     questions = QADataset.load(dataset, split=split)
     before, stored = load_evaluation(baseline, questions)
     with stoppable(_STOPPED):
-        evaluation, _ = _evaluated(model, questions, before.top_k, cache)
-    result = gate(evaluation, before, questions, margin=margin, seed=seed)
+        evaluation, fingerprint, is_known = _evaluated(model, questions, before.top_k, cache)
+    is_one = fingerprint is not None and fingerprint == stored.fingerprint
+    result = gate(evaluation, before, questions, margin=margin, seed=seed, is_one_model=is_one)
     if json_file is not None:
         write_json(json_file, {"outcome": result.outcome, **result.comparison.to_json(), "reason": result.reason})
     console.print(f"[bold]{result.outcome}[/bold]: {result.reason}", highlight=False, soft_wrap=True)
-    console.print(f"Baseline: {stored.model}", highlight=False, markup=False, soft_wrap=True)
+    same = ", the same model by its fingerprint" if is_one else ""
+    console.print(f"Baseline: {stored.model}{same}", highlight=False, markup=False, soft_wrap=True)
+    if not is_known:
+        note = "Note: what it was trained on is not known; if on these questions, they prove nothing."
+        console.print(note, highlight=False, soft_wrap=True)
     raise typer.Exit(_EXIT_STATUS[result.outcome])
 
 
-def _evaluated(model: str, questions: QADataset, top_k: int, cache: Path | None) -> tuple[Evaluation, str | None]:
-    """The evaluation, and the model's fingerprint if it is a model."""
+def _evaluated(model: str, questions: QADataset, top_k: int, cache: Path | None) -> tuple[Evaluation, str | None, bool]:
+    """The evaluation, the model's fingerprint if it is a model, and whether it tells what it was trained on."""
     if run_file_path(model) is not None:
-        return evaluate(model, questions, top_k), None
+        return evaluate(model, questions, top_k), None, False
     embedder = as_embedder(model)
-    return evaluate(embedder, questions, top_k, cache=cache), embedder.fingerprint
+    is_known = record_of(embedder) is not None
+    return evaluate(embedder, questions, top_k, cache=cache), embedder.fingerprint, is_known
 
 
 def _compared(
@@ -186,8 +198,9 @@ def _compared(
     return compare(base, tuned, questions, names, top_k, margin=margin, **more)
 
 
-def _show(comparison: Comparison) -> None:
-    console.print(comparison_table(comparison))
+def show_comparison(comparison: Comparison) -> None:
+    """Table, verdict, notes and findings."""
+    console.print(comparison_table(comparison, is_wide=console.width >= WIDE))
     console.print(f"[bold]{comparison.verdict}[/bold]: {comparison.reason}", highlight=False)
     for note in comparison.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)

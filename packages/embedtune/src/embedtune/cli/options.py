@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedtune.folders import replace_file
+from embedtune.folders import write_file
 
 __all__ = ["Json", "Seed", "check_apart", "stoppable", "write_json"]
 
@@ -25,7 +25,7 @@ def _writable(path: Path | None) -> Path | None:
 
 
 Json = Annotated[Path | None, typer.Option("--json", callback=_writable, help="Write the figures to this file too.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same machine, same figures.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same machine, same figures.")]
 
 
 def check_apart(paths: Mapping[str, Path | None]) -> None:
@@ -51,6 +51,5 @@ def stoppable(what_is_left: str) -> Iterator[None]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write figures to a file, atomically."""
-    with replace_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write figures to a file; see `write_file`."""
+    write_file(path, json.dumps(content, indent=1) + "\n")

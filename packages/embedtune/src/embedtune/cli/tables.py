@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from embedtune.comparison import Comparison
+from embedtune.comparison import Comparison, ComparisonRow
 from embedtune.evaluation import Evaluation
 from embedtune.generation import GenerationReport
 from embedtune.plugins import PluginManager
@@ -13,6 +14,7 @@ from embedtune.texts import printable
 from embedtune.tuner import TuneResult
 
 __all__ = [
+    "WIDE",
     "comparison_table",
     "evaluation_table",
     "findings_table",
@@ -21,31 +23,40 @@ __all__ = [
     "tuning_table",
 ]
 
+WIDE = 100
+"""Columns of a terminal that show how many questions were won and lost beside the rest."""
+
+_SMALLEST_P = 0.0001
 _SHOWN = {("hit_rate", 1), ("hit_rate", 5), ("mrr", 10), ("ndcg", 10)}
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Base and tuned side by side, with the paired interval of the difference."""
-    title = f"{comparison.n_queries} questions in {comparison.n_clusters} documents that training never saw"
-    if comparison.n_seen:
-        title = f"{comparison.n_queries} questions, {comparison.n_seen} of them seen in training"
-    table = Table(title=title)
+def comparison_table(comparison: Comparison, *, is_wide: bool = False) -> Table:
+    """Base and tuned side by side, with the paired interval of the difference; at least 80 columns wide."""
+    seen = f", {comparison.n_seen} of them seen in training" if comparison.n_seen else ""
+    title = f"{comparison.n_queries:,} questions in {comparison.n_clusters:,} documents or groups{seen}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("search", "metric"):
-        table.add_column(name)
-    for name in ("base", "tuned", "difference", "95% interval", "p", "won : lost"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("base", "tuned", "change", "95% interval", "p", *(("won : lost",) if is_wide else ())):
+        table.add_column(name, justify="right", no_wrap=True)
     previous = ""
     for row in comparison.rows:
         if (row.metric, row.k) not in _SHOWN | {("hit_rate", comparison.top_k)}:
             continue
         if previous and previous != row.query_type:
             table.add_section()
-        interval = f"{row.low:+.3f} to {row.high:+.3f}"
         name = row.query_type if row.query_type != previous else ""
-        figures = (f"{row.base:.3f}", f"{row.tuned:.3f}", f"{row.difference:+.3f}", interval, f"{row.p:.4f}")
-        table.add_row(name, f"{row.metric}@{row.k}", *figures, f"{row.wins} : {row.losses}")
+        table.add_row(name, f"{row.metric}@{row.k}", *_figures(row, is_wide=is_wide))
         previous = row.query_type
     return table
+
+
+def _figures(row: ComparisonRow, *, is_wide: bool) -> Iterator[str]:
+    yield from (f"{row.base:.3f}", f"{row.tuned:.3f}", f"{row.difference:+.3f}")
+    yield f"{row.low:+.3f} to {row.high:+.3f}"
+    yield f"{row.p:.4f}" if row.p >= _SMALLEST_P else f"<{_SMALLEST_P}"
+    if is_wide:
+        yield f"{row.wins} : {row.losses}"
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
