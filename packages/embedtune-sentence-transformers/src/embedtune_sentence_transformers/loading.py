@@ -99,9 +99,10 @@ def telling_what_is_wrong(ref: str, to_trust_it: str) -> Iterator[None]:
     except EmbedtuneError:
         raise
     except OSError as error:
+        nowhere = "" if Path(ref).exists() else f"there is no folder {str(Path(ref).absolute())!r}, and on the hub: "
         raise ModelNotFoundError(
-            f"Cannot load the model {ref!r}: {_first_line(error)} Give a model folder, or a hub name that can be "
-            "reached or is in the local cache."
+            f"Cannot load the model {ref!r}: {nowhere}{_first_line(error)} Give a model folder, or a hub name that can "
+            "be reached or is in the local cache."
         ) from error
     except Exception as error:  # each framework has its own for a file that is missing, cut or changed
         if "trust_remote_code" in str(error):
