@@ -95,7 +95,9 @@ MISSING = ("./no/such/model", "./nor/this")
 
 
 def test_a_reranked_type_needs_a_reranker(plugins: PluginManager) -> None:
-    with pytest.raises(EvaluationError, match=r"'reranked_vector' needs a reranker: give reranker= a model reference"):
+    with pytest.raises(
+        EvaluationError, match=r"'reranked_vector' needs a reranker \(reranker=, --reranker\): give a model"
+    ):
         compare(*MISSING, tiny_dataset(), ("vector", "reranked_vector"), plugins=plugins)
 
 

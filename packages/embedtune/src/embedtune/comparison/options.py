@@ -71,8 +71,8 @@ class SearchOptions:
         reranked = [name for name in self.query_types if is_reranked(name)]
         if reranked and self.reranker is None:
             raise EvaluationError(
-                f"The query type {reranked[0]!r} needs a reranker: give reranker= a model reference such as "
-                "'cross-encoder/ms-marco-MiniLM-L6-v2', a loaded CrossEncoder, a reranker of LanceDB, or an object "
+                f"The query type {reranked[0]!r} needs a reranker (reranker=, --reranker): give a model reference such "
+                "as 'cross-encoder/ms-marco-MiniLM-L6-v2', a loaded CrossEncoder, a reranker of LanceDB, or an object "
                 f"with score(pairs); or leave it out for {plain(reranked[0])!r}."
             )
         if self.reranker is not None and not reranked:
