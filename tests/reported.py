@@ -60,6 +60,7 @@ def compared(ranks: Ranks, dataset: QADataset, query_types: Sequence[str] = ("ve
         "verdict": "cannot tell",
         "reason": "a reason in words",
         "rows": tuple(rows),
+        "deciding": next(row for row in rows if row.metric == "hit_rate" and row.k == TOP_K),
         "n_queries": len(ranks),
         "n_clusters": len(ranks),
         "n_seen": 0,

@@ -107,14 +107,43 @@ def test_models_that_find_different_things_equally_often_cannot_be_told() -> Non
 
 @pytest.mark.parametrize("model", ["base", "tuned"])
 def test_a_set_that_a_model_has_seen_never_ships(model: str, tmp_path: Path) -> None:
-    """One seen question is enough: the gain is not all honest."""
     dataset = questions()
-    record(SeenTexts.of([dataset.subset(["q0-0"])]), tmp_path)
+    record(SeenTexts.of([dataset]), tmp_path)
     folders = {"base": None, "tuned": None, model: tmp_path}
     found = compare(Oracle(0.1, folder=folders["base"]), Oracle(0.9, folder=folders["tuned"]), dataset)
     assert found.verdict == "cannot tell"
-    assert found.n_seen == 2
-    assert found.reason.startswith("2 of 120 questions were seen in training or selection; vector hit_rate@5")
+    assert found.n_seen == 120
+    assert found.reason.startswith("all 120 questions were seen in training or selection; vector hit_rate@5")
+
+
+def test_seen_questions_do_not_count_among_others(tmp_path: Path) -> None:
+    """A gain on the seen half alone is none: base and tuned find the other half alike."""
+    dataset = questions()
+    documents = {query: dataset.documents[dataset.relevant_docs[query][0]] for query in dataset.queries}
+    half = sorted(set(documents.values()))[:30]
+    seen = [query for query, document in documents.items() if document in half]
+    record(SeenTexts.of([dataset.subset(seen)]), tmp_path)
+    before, after = Oracle(0.5), Oracle(0.5, folder=tmp_path)
+    honest = compare(before, after, dataset)
+    assert (honest.n_seen, honest.n_queries) == (60, 120)
+    assert honest.reason.endswith("60 questions); 60 more were seen in training or selection, and do not count")
+    hits = np.array([query in seen for query in dataset.queries], dtype=float)
+    one, other = (
+        dataclasses.replace(honest.evaluations["vector"][1], per_query={"hit_rate@5": found})
+        for found in (0 * hits, hits)
+    )
+    flattered = summarise({"vector": (one, other)}, dataset, 5)
+    assert flattered.row("vector", "hit_rate", 5).low > 0.3
+    assert flattered.deciding.difference == 0.0
+    assert flattered.verdict == "cannot tell"
+
+
+def test_a_few_seen_questions_do_not_keep_a_real_gain_from_shipping(tmp_path: Path) -> None:
+    dataset = questions()
+    record(SeenTexts.of([dataset.subset(["q0-0"])]), tmp_path)
+    found = compare(Oracle(0.1), Oracle(0.9, folder=tmp_path), dataset)
+    assert (found.verdict, found.n_seen) == ("ship", 2)
+    assert found.reason.endswith("118 questions); 2 more were seen in training or selection, and do not count")
 
 
 def test_a_loss_on_a_seen_set_is_still_a_loss(tmp_path: Path) -> None:

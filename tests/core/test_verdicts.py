@@ -30,7 +30,15 @@ def evidence(low: float, high: float, p: float = 0.01, p_holm: float | None = No
         p_holm=p if p_holm is None else p_holm,
     )
     whole = Evidence(
-        row=row, margin=0.01, n_queries=900, n_clusters=90, n_seen=0, n_tests=1, n_needed=1234, detectable=0.034
+        row=row,
+        margin=0.01,
+        n_queries=900,
+        n_clusters=90,
+        n_seen=0,
+        n_left_out=0,
+        n_tests=1,
+        n_needed=1234,
+        detectable=0.034,
     )
     return replace(whole, **changes)
 

@@ -39,8 +39,8 @@ def gate(
 
     It is a test of non-inferiority: *pass* if the whole 95% interval of the difference in ``hit_rate@top_k`` lies above
     ``-margin``, *worse* if all of it lies below, else *cannot tell*. Where no question was lost, as many losses are
-    allowed for as so many documents may hide: with a margin of one point that takes 368 of them. A model that has seen
-    some of the questions never passes.
+    allowed for as so many documents may hide: with a margin of one point that takes 368 of them. Questions
+    that a model has seen do not count, and where it has seen all it never passes.
 
     Args:
         evaluation: Of the model that wants to pass.
@@ -67,20 +67,20 @@ def gate(
         raise EvaluationError(f"The baseline was taken at top_k={baseline.top_k}; use that, not {evaluation.top_k}.")
     both = {"vector": (baseline, evaluation)}
     comparison = summarise(both, dataset, evaluation.top_k, margin=margin, seed=seed, is_one_model=is_one_model)
-    row = comparison.row("vector", "hit_rate", evaluation.top_k)
+    row, n_counted = comparison.deciding, comparison.n_queries - comparison.n_seen
     figures = (
         f"hit_rate@{row.k} {row.base:.3f} -> {row.tuned:.3f} ({row.difference:+.3f}, 95% interval {row.low:+.3f} to "
-        f"{row.high:+.3f}), margin {margin:g}, {comparison.n_queries} questions"
+        f"{row.high:+.3f}), margin {margin:g}, {n_counted or comparison.n_queries} questions"
     )
-    outcome = _outcome(*with_unseen(row, comparison.n_clusters), margin, evaluation.n_seen)
-    if outcome == "cannot tell" and evaluation.n_seen:
-        figures = f"{evaluation.n_seen} of the questions were seen in training or selection; {figures}"
-    elif outcome == "cannot tell" and comparison.n_needed is not None:
+    if comparison.n_seen:
+        figures = f"{comparison.n_seen} of the questions were seen in training or selection; {figures}"
+    # Each seen question takes at most one cluster with it.
+    low, high = with_unseen(row, max(comparison.n_clusters - comparison.n_seen, 1))
+    outcome: GateOutcome = "cannot tell"
+    if high < -margin:
+        outcome = "worse"
+    elif low >= -margin and n_counted:
+        outcome = "pass"
+    elif comparison.n_needed is not None:
         figures += f"; about {comparison.n_needed:,} such questions would show such a difference with 80% power"
     return GateResult(outcome=outcome, reason=figures, comparison=comparison)
-
-
-def _outcome(low: float, high: float, margin: float, n_seen: int) -> GateOutcome:
-    if high < -margin:
-        return "worse"
-    return "pass" if low >= -margin and not n_seen else "cannot tell"

@@ -44,7 +44,8 @@ def compare(
     much; adjusted by Holm where the model can change several of the query types); *do not ship: worse* if the interval
     lies below 0, test or no test; *no difference within the margin* if it lies inside the margin, also if losses or
     wins of which none was seen are allowed for; else *cannot tell*, with the smallest difference that the questions
-    show and the number that would show the margin. On questions that a model has seen in training it is never *ship*.
+    show and the number that would show the margin. Questions that a model has seen in training or selection do not
+    count, and where all were seen it is never *ship*.
 
     Interval and test draw whole clusters: the questions on one document, or those that share chunks. If the verdict
     is not *ship*, `findings` tells what was measured that may be the reason.

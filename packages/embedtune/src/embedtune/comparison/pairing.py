@@ -11,7 +11,7 @@ from embedtune.evaluation import Evaluation
 from embedtune.grouping import connected_groups
 from embedtune.statistics import holm, paired_differences
 
-__all__ = ["clusters_of", "paired_rows", "with_holm"]
+__all__ = ["clusters_of", "paired_rows", "part_of", "with_holm"]
 
 _ROUNDING = 1e-12
 """A smaller difference is none: the same ranks may be summed in another order."""
@@ -27,6 +27,19 @@ def clusters_of(dataset: QADataset, *, by_document: bool = True) -> list[int]:
     groups = connected_groups(dataset, by_document=by_document)
     cluster_of = {query: number for number, group in enumerate(groups) for query in group.queries}
     return [cluster_of[query] for query in dataset.queries]
+
+
+def part_of(evaluation: Evaluation, places: Sequence[int], metric: str) -> Evaluation:
+    """One metric of some of the questions.
+
+    Args:
+        evaluation: Of all of them.
+        places: Which, in their order.
+        metric: Such as ``hit_rate@5``.
+    """
+    rows = tuple(evaluation.rows[place] for place in places)
+    values = {metric: evaluation.per_query[metric][np.array(places, dtype=np.intp)]}
+    return Evaluation(rows, values, evaluation.top_k, depth=evaluation.depth)
 
 
 def paired_rows(

@@ -92,7 +92,9 @@ class Comparison:
     reason: str
     """The verdict's figures in a sentence."""
     rows: tuple[ComparisonRow, ...]
-    """All metrics of all query types."""
+    """All metrics of all query types, on all questions."""
+    deciding: ComparisonRow
+    """The row of the verdict: on the questions that no model has seen, unless all were seen."""
     n_queries: int
     """Questions asked of both."""
     n_clusters: int
@@ -136,6 +138,7 @@ class Comparison:
         figures = ("n_queries", "n_clusters", "n_seen", "primary", "top_k", "margin", "n_needed", "detectable")
         return {
             **{name: getattr(self, name) for name in ("verdict", "reason", *figures)},
+            "deciding": asdict(self.deciding),
             "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
             "slices": [asdict(row) for row in self.slices],

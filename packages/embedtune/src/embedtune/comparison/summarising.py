@@ -1,9 +1,10 @@
 """`summarise`: from evaluations to rows, slices, verdict and findings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from embedtune.comparison.pairing import clusters_of, paired_rows, with_holm
+from embedtune.comparison.pairing import clusters_of, paired_rows, part_of, with_holm
 from embedtune.comparison.rows import Comparison, ComparisonRow, Finding
 from embedtune.comparison.slices import slice_rows
 from embedtune.comparison.verdicts import Evidence, check_margin, check_seed, decide
@@ -50,17 +51,21 @@ def summarise(
     """
     check_margin(margin)
     check_seed(seed)
-    clusters = clusters_of(dataset)
+    clusters, metric = clusters_of(dataset), f"hit_rate@{top_k}"
     changeable = {name: pair for name, pair in evaluations.items() if name not in model_free}
     primary = next(iter(changeable or evaluations))
-    paired = [
-        row
-        for name, pair in evaluations.items()
-        for row in paired_rows(name, *pair, clusters, seed, is_same=is_one_model or name in model_free)
-    ]
-    rows = with_holm(paired, top_k, model_free)
-    row = next(row for row in rows if (row.query_type, row.metric, row.k) == (primary, "hit_rate", top_k))
-    evidence = _evidence(row, evaluations[primary], margin, clusters, len(changeable))
+    rows_of = partial(_rows, top_k=top_k, seed=seed, model_free=model_free, is_one_model=is_one_model)
+    rows = rows_of(evaluations, clusters)
+    # What was seen flatters a model, so the verdict is of the others; of all only where there are no others.
+    seen = [before["seen"] or after["seen"] for before, after in zip(*evaluations[primary], strict=True)]
+    counted = [place for place in range(len(seen)) if not seen[place]] or list(range(len(seen)))
+    parts = {
+        name: (part_of(base, counted, metric), part_of(tuned, counted, metric))
+        for name, (base, tuned) in evaluations.items()
+    }
+    counted_clusters = [clusters[place] for place in counted]
+    deciding = next(row for row in rows_of(parts, counted_clusters) if row.query_type == primary)
+    evidence = _evidence(deciding, parts[primary], margin, counted_clusters, len(changeable), sum(seen))
     verdict, reason = decide(evidence)
     asks = verdict != "ship" and primary in changeable and not is_one_model
     is_open = verdict == "cannot tell" and not evidence.n_seen
@@ -68,9 +73,10 @@ def summarise(
         verdict=verdict,
         reason=reason,
         rows=rows,
-        n_queries=evidence.n_queries,
-        n_clusters=evidence.n_clusters,
-        n_seen=evidence.n_seen,
+        deciding=deciding,
+        n_queries=len(clusters),
+        n_clusters=len(set(clusters)),
+        n_seen=sum(seen),
         evaluations=dict(evaluations),
         primary=primary,
         top_k=top_k,
@@ -84,18 +90,42 @@ def summarise(
     )
 
 
+def _rows(
+    evaluations: Mapping[str, tuple[Evaluation, Evaluation]],
+    clusters: Sequence[int],
+    *,
+    top_k: int,
+    seed: int,
+    model_free: frozenset[str],
+    is_one_model: bool,
+) -> tuple[ComparisonRow, ...]:
+    paired = [
+        row
+        for name, pair in evaluations.items()
+        for row in paired_rows(name, *pair, clusters, seed, is_same=is_one_model or name in model_free)
+    ]
+    return with_holm(paired, top_k, model_free)
+
+
 def _evidence(
-    row: ComparisonRow, pair: tuple[Evaluation, Evaluation], margin: float, clusters: Sequence[int], n_tests: int
+    row: ComparisonRow,
+    pair: tuple[Evaluation, Evaluation],
+    margin: float,
+    clusters: Sequence[int],
+    n_tests: int,
+    n_seen: int,
 ) -> Evidence:
     base, tuned = (side.per_query[f"{row.metric}@{row.k}"] for side in pair)
     effect = design_effect(tuned - base, clusters)
     discordant = (row.wins + row.losses) / len(clusters)
+    is_seen = any(side.n_seen for side in pair)
     return Evidence(
         row=row,
         margin=margin,
         n_queries=len(clusters),
         n_clusters=len(set(clusters)),
-        n_seen=sum(before["seen"] or after["seen"] for before, after in zip(*pair, strict=True)),
+        n_seen=n_seen if is_seen else 0,
+        n_left_out=0 if is_seen else n_seen,
         n_tests=n_tests,
         n_needed=None if effect is None else questions_needed(margin, discordant, effect),
         detectable=None if effect is None else detectable_difference(len(clusters), discordant, effect),

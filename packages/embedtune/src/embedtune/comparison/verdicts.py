@@ -20,11 +20,13 @@ class Evidence:
     margin: float
     """A difference that does not matter, as a fraction."""
     n_queries: int
-    """Questions asked."""
+    """Questions that count."""
     n_clusters: int
     """Documents or groups among them."""
     n_seen: int
-    """Questions that one of the models has seen in training or selection."""
+    """Those of them that one of the models has seen in training or selection: all, or none."""
+    n_left_out: int
+    """Questions that do not count, since a model has seen them."""
     n_tests: int
     """Query types that the model can change, over which p was adjusted."""
     n_needed: int | None
@@ -77,7 +79,7 @@ def decide(evidence: Evidence) -> tuple[Verdict, str]:
     if row.high < 0:
         return "do not ship: worse", figures
     if evidence.n_seen:
-        seen = f"{evidence.n_seen} of {evidence.n_queries} questions were seen in training or selection"
+        seen = f"all {evidence.n_queries} questions were seen in training or selection"
         return "cannot tell", f"{seen}; {figures}"
     if row.low > 0 and (row.p if row.p_holm is None else row.p_holm) < _SIGNIFICANT:
         return "ship", figures
@@ -106,6 +108,8 @@ def _figures(evidence: Evidence) -> str:
         f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={row.p:.2g}{adjusted}, "
         f"{evidence.n_queries} questions)"
     )
+    if evidence.n_left_out:
+        figures += f"; {evidence.n_left_out} more were seen in training or selection, and do not count"
     if evidence.n_clusters < FEW_CLUSTERS:
         figures += f"; only {evidence.n_clusters} documents or groups, so the interval is unreliable"
     return figures

@@ -36,7 +36,7 @@ class Contents:
     @property
     def primary(self) -> ComparisonRow:
         """The row that the verdict is about."""
-        return self.comparison.row(self.comparison.primary, "hit_rate", self.comparison.top_k)
+        return self.comparison.deciding
 
     @cached_property
     def curves(self) -> dict[str, Curve]:

@@ -51,7 +51,7 @@ def _told(contents: Contents) -> Iterator[str]:
     if comparison.n_seen:
         yield (
             f"**{comparison.n_seen} of {comparison.n_queries} questions were seen in training or selection: a gain on "
-            "them proves nothing.**\n"
+            f"them proves nothing{', and they do not count' if comparison.n_seen < comparison.n_queries else ''}.**\n"
         )
     yield f"{in_markdown(comparison.reason)}\n"
     yield from _bullets(in_markdown(note) for note in comparison.notes)
