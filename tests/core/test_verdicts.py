@@ -245,3 +245,7 @@ def test_a_model_is_as_good_as_itself_whatever_the_number_of_questions() -> None
 def test_a_seed_that_is_none_is_refused_before_anything_is_loaded(seed: Any) -> None:
     with pytest.raises(EvaluationError, match=r"seed must be a whole number of at least 0; got "):
         compare("no such model", "nor this", tiny_dataset(), seed=seed)
+
+
+def test_a_p_value_is_never_told_as_0() -> None:
+    assert "p=1e-99 or less" in decide(evidence(0.1, 0.2, p=0.0))[1]

@@ -32,7 +32,7 @@ _SHOWN = {("hit_rate", 1), ("hit_rate", 5), ("mrr", 10), ("ndcg", 10)}
 
 def comparison_table(comparison: Comparison, *, is_wide: bool = False) -> Table:
     """Base and tuned side by side, with the paired interval of the difference; at least 80 columns wide."""
-    seen = f", {comparison.n_seen} of them seen in training" if comparison.n_seen else ""
+    seen = f", {comparison.n_seen:,} seen" if comparison.n_seen else ""
     title = f"{comparison.n_queries:,} questions in {comparison.n_clusters:,} documents or groups{seen}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("search", "metric"):

@@ -102,10 +102,10 @@ def _figures(evidence: Evidence) -> str:
     row = evidence.row
     adjusted = ""
     if row.p_holm is not None and evidence.n_tests > 1:
-        adjusted = f", {row.p_holm:.2g} by Holm over {evidence.n_tests} query types"
+        adjusted = f", {_number(row.p_holm)} by Holm over {evidence.n_tests} query types"
     figures = (
         f"{row.query_type} hit_rate@{row.k} {row.base:.3f} -> {row.tuned:.3f} "
-        f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={row.p:.2g}{adjusted}, "
+        f"({row.difference:+.3f}, 95% interval {row.low:+.3f} to {row.high:+.3f}, p={_number(row.p)}{adjusted}, "
         f"{evidence.n_queries} questions)"
     )
     if evidence.n_left_out:
@@ -113,3 +113,8 @@ def _figures(evidence: Evidence) -> str:
     if evidence.n_clusters < FEW_CLUSTERS:
         figures += f"; only {evidence.n_clusters} documents or groups, so the interval is unreliable"
     return figures
+
+
+def _number(p: float) -> str:
+    """A p value is never 0, however few bits a float has left for it."""
+    return f"{p:.2g}" if p > 1e-99 else "1e-99 or less"
