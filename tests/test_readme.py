@@ -137,4 +137,4 @@ def test_the_two_commands_are_the_ones_that_install() -> None:
     """The first is run by the test of the demo, the second is running."""
     demo, _, _, tests, _ = blocks("bash")
     assert demo == 'pip install ".[demo]" && embedtune demo\n'
-    assert tests == 'pip install ".[test]" && python -m pytest\n'
+    assert tests == 'pip install ".[test]" && python -m pytest -n 2 --dist loadfile\n'

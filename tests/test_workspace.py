@@ -148,6 +148,6 @@ def test_llama_index_namespaces_stay_open() -> None:
 
 
 def test_ci_runs_the_second_command_of_the_readme() -> None:
-    command = 'pip install ".[test]" && python -m pytest'
+    command = 'pip install ".[test]" && python -m pytest -n 2 --dist loadfile'
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
