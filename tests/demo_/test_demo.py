@@ -29,9 +29,7 @@ from embedtune.demo import packaged_model as packaged
 
 def run_cli(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "embedtune", *arguments]
-    # The demo takes most of the time of all tests, and may have the cores that the other worker leaves.
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @cache
