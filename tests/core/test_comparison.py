@@ -299,3 +299,12 @@ def test_a_type_that_the_engine_does_not_have_is_refused(with_engine: PluginMana
         EvaluationError, match=r"The engine 'words' has no query type 'vector'; it has \('fts', 'hybrid'\)"
     ):
         compare(HashEmbedder(), HashEmbedder(), questions(), ("fts", "vector"), engine="words", plugins=with_engine)
+
+
+def test_a_note_says_what_is_known_of_the_training(tmp_path: Path) -> None:
+    """An absent record is no proof that training never saw these questions."""
+    record(SeenTexts.of([]), tmp_path)
+    known = compare(Oracle(0.1), Oracle(0.9, folder=tmp_path), questions())
+    assert known.notes == ("None of the questions has trained or chosen the tuned model, as its embedtune.json says.",)
+    (note,) = compare(Oracle(0.1), Oracle(0.9), questions()).notes
+    assert note.startswith("What the tuned side was trained on is not known: it has no embedtune.json.")
