@@ -61,8 +61,6 @@ def gate(
     >>> gate(found, found, tiny_dataset(), is_one_model=True).outcome
     'pass'
     """
-    if not margin >= 0:
-        raise EvaluationError(f"margin must be a fraction of at least 0; got {margin!r}.")
     if evaluation.top_k != baseline.top_k:
         raise EvaluationError(f"The baseline was taken at top_k={baseline.top_k}; use that, not {evaluation.top_k}.")
     both = {"vector": (baseline, evaluation)}

@@ -10,6 +10,7 @@ from embedtune.comparison import Comparison, ComparisonRow
 from embedtune.evaluation import Evaluation
 from embedtune.generation import GenerationReport
 from embedtune.plugins import PluginManager
+from embedtune.report.tables import p_value
 from embedtune.texts import printable
 from embedtune.tuner import TuneResult
 
@@ -26,7 +27,6 @@ __all__ = [
 WIDE = 100
 """Columns of a terminal that show how many questions were won and lost beside the rest."""
 
-_SMALLEST_P = 0.0001
 _SHOWN = {("hit_rate", 1), ("hit_rate", 5), ("mrr", 10), ("ndcg", 10)}
 
 
@@ -54,7 +54,7 @@ def comparison_table(comparison: Comparison, *, is_wide: bool = False) -> Table:
 def _figures(row: ComparisonRow, *, is_wide: bool) -> Iterator[str]:
     yield from (f"{row.base:.3f}", f"{row.tuned:.3f}", f"{row.difference:+.3f}")
     yield f"{row.low:+.3f} to {row.high:+.3f}"
-    yield f"{row.p:.4f}" if row.p >= _SMALLEST_P else f"<{_SMALLEST_P}"
+    yield p_value(row.p)
     if is_wide:
         yield f"{row.wins} : {row.losses}"
 

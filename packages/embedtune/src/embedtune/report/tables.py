@@ -17,6 +17,7 @@ __all__ = [
     "main_table",
     "metric_table",
     "movement_table",
+    "p_value",
     "settings_table",
     "slice_table",
 ]
@@ -105,14 +106,19 @@ def _figures(names: tuple[str, str], rows: Sequence[ComparisonRow]) -> Iterator[
     yield _Column(names[1], lambda row: f"{row.tuned:.3f}")
     yield _Column("difference", lambda row: f"{row.difference:+.3f}")
     yield _Column(_INTERVAL, lambda row: f"{row.low:+.3f} to {row.high:+.3f}")
-    yield _Column("p", lambda row: _p_value(row.p))
+    yield _Column("p", lambda row: p_value(row.p))
     if any(row.p_holm is not None for row in rows):
-        yield _Column("p (Holm)", lambda row: _p_value(row.p_holm))
+        yield _Column("p (Holm)", lambda row: p_value(row.p_holm))
     if any(row.wins or row.losses or row.ties for row in rows):
         yield _Column("better / worse / equal", lambda row: f"{row.wins} / {row.losses} / {row.ties}")
 
 
-def _p_value(p: float | None) -> str:
+def p_value(p: float | None) -> str:
+    """A p value to four digits; empty where there is none.
+
+    >>> p_value(0.04), p_value(1e-9), p_value(None)
+    ('0.0400', '<0.0001', '')
+    """
     if p is None:
         return ""
     return f"{p:.4f}" if p >= _SMALLEST_P else f"<{_SMALLEST_P}"
