@@ -10,8 +10,9 @@ from sentence_transformers.losses import MatryoshkaLoss, MultipleNegativesRankin
 
 from embedtune import QADataset, TuningError, tune
 from embedtune_sentence_transformers import SentenceTransformersTuner
+from embedtune_sentence_transformers.collating import RowCollator
 from embedtune_sentence_transformers.loss import chosen_loss
-from embedtune_sentence_transformers.pairs import PairCollator, pairs_of
+from embedtune_sentence_transformers.pairs import pairs_of
 
 QUICK = {"device": "cpu", "progress": False, "precision": "fp32", "folds": 2}
 
@@ -53,8 +54,8 @@ def test_a_loss_of_the_library_gets_query_beside_chunk(small_model: Path) -> Non
     queries = {f"q{n}": f"query {n}" for n in range(20)}
     dataset = QADataset(queries, {f"c{n}": f"chunk {n}" for n in range(20)}, {f"q{n}": [f"c{n}"] for n in range(20)})
     pairs = pairs_of(dataset)
-    rows = [{"query": q, "chunk": c} for q, c in pairs.pairs]
-    batch = PairCollator(model, pairs, group_size=16, row_by_row=True)(rows)
+    rows = [{"queries": [q], "chunk": c} for q, c in pairs.pairs]
+    batch = RowCollator(model, pairs, row_by_row=True)(rows)
     assert [key for key in batch if key.endswith("input_ids")] == ["query0_input_ids", "document0_input_ids"]
     found = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in batch["document0_input_ids"]]
     assert found == [f"chunk {row['chunk']}" for row in rows]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from embedtune import TuneResult
+from embedtune import ModelRecord, TuneResult
 from embedtune_sentence_transformers.embedder import embedding_dimension
 
 __all__ = ["write_card"]
@@ -20,7 +20,7 @@ def write_card(folder: Path, model: SentenceTransformer, result: TuneResult) -> 
     """
     record = result.record
     base = record.base_model if not Path(record.base_model).is_absolute() else Path(record.base_model).name
-    kept = "\nNo step of training was better than the base model, so this folder holds the base's weights.\n"
+    kept = f"\nThis folder holds the base's weights: {record.kept_base_reason}.\n"
     card = f"""---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -49,7 +49,7 @@ On {record.configuration["validation_queries"]} queries that chose the checkpoin
 
 {_history_table(result)}
 
-Kept: step {record.chosen_step}. Pairs in an epoch: {result.n_pairs}. Chunks longer than the model reads: \
+Kept: {_chosen(record)}. Pairs in an epoch: {result.n_pairs}. Chunks longer than the model reads: \
 {result.truncated_share:.1%}.
 
 ## Settings
@@ -72,12 +72,18 @@ def _prompt_lines(model: SentenceTransformer) -> str:
     )
 
 
+def _chosen(record: ModelRecord) -> str:
+    if record.chosen_share == 1:
+        return f"step {record.chosen_step}"
+    return f"weights {record.chosen_share:.0%} of the way from the base's to those of step {record.chosen_step}"
+
+
 def _history_table(result: TuneResult) -> str:
     names = list(result.history[0].metrics)
-    lines = ["| step | epoch | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
+    lines = ["| step | epoch | share | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 3)]
     for point in result.history:
         values = " | ".join(f"{point.metrics[name]:.4f}" for name in names)
-        lines.append(f"| {point.step} | {point.epoch:.2f} | {values} |")
+        lines.append(f"| {point.step} | {point.epoch:.2f} | {point.share:.0%} | {values} |")
     return "\n".join(lines)
 
 

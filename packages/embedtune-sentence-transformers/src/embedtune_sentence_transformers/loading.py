@@ -17,10 +17,13 @@ from embedtune.fingerprints import folder_fingerprint
 
 __all__ = [
     "SAFETENSORS_ALONE",
+    "check_max_seq_length",
+    "check_pooling",
     "load_model",
     "loaded_from",
     "local_folder",
     "model_fingerprint",
+    "positions_of",
     "prompt_for",
     "telling_what_is_wrong",
     "weights_fingerprint",
@@ -76,7 +79,7 @@ def load_model(
     # transformers 5 loads weights in the precision they are stored in; sums and updates need 32 bits.
     model = model.float()
     if max_seq_length is not None:
-        _check_max_seq_length(model, ref, max_seq_length)
+        check_max_seq_length(model, ref, max_seq_length)
         model.max_seq_length = max_seq_length
     return model
 
@@ -128,15 +131,37 @@ def _check_device(device: str | None) -> None:
         raise EmbeddingError(f"device {device!r} is not there: this PyTorch, {torch.__version__}, sees no CUDA GPU.")
 
 
-def _check_max_seq_length(model: SentenceTransformer, ref: str, max_seq_length: int) -> None:
+def check_max_seq_length(model: SentenceTransformer, ref: str, max_seq_length: int) -> None:
     """Refuse what the model has no positions for, which else fails at the first text that is long enough."""
+    positions = positions_of(model)
+    if max_seq_length < 2 or (positions is not None and max_seq_length > positions):
+        limit = f"; the model has {positions} positions" if positions is not None else ""
+        raise EmbeddingError(f"max_seq_length={max_seq_length} does not fit {ref!r}: give at least 2{limit}.")
+
+
+def check_pooling(model: SentenceTransformer, ref: str) -> None:
+    """Refuse a model that gives no vector for a text.
+
+    Raises:
+        ModelFolderError: If it does not.
+    """
+    try:
+        model.encode_document(["."], show_progress_bar=False)
+    except KeyError as error:
+        raise ModelFolderError(
+            f"The model {ref!r} gives no vector for a text, only one for each token ({error} is missing): modules.json "
+            "names no pooling. Take the embedding model made of it, or add "
+            "sentence_transformers.models.Pooling to its modules and save it."
+        ) from error
+
+
+def positions_of(model: SentenceTransformer) -> int | None:
+    """The most tokens that a model has positions for; None where it does not say."""
     config = getattr(getattr(model[0], "auto_model", None), "config", None)
     positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and getattr(config, "model_type", None) in _POSITIONS_FROM_2:
-        positions -= 2
-    if max_seq_length < 2 or (isinstance(positions, int) and max_seq_length > positions):
-        limit = f"; the model has {positions} positions" if isinstance(positions, int) else ""
-        raise EmbeddingError(f"max_seq_length={max_seq_length} does not fit {ref!r}: give at least 2{limit}.")
+    if not isinstance(positions, int):
+        return None
+    return positions - 2 if getattr(config, "model_type", None) in _POSITIONS_FROM_2 else positions
 
 
 def _first_line(error: Exception) -> str:

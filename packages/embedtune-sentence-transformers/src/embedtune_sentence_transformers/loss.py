@@ -1,7 +1,7 @@
 """The contrastive loss: a query's own chunk against the other chunks of the batch, right answers masked."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,11 @@ from embedtune import TuningError
 __all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss"]
 
 OWN, NEGATIVE, MASKED = 1, 0, -1
-"""Entries of the label matrix: the query's own chunk, a negative, another right answer."""
+"""Entries of the label matrix: a pair that is trained on, a negative, another right answer."""
+
+
+_NOTHING = -1e30
+"""A logit that adds nothing to a sum; infinity would make a gradient of 0 times infinity where nothing is left."""
 
 
 class MaskedInBatchLoss(nn.Module):
@@ -26,48 +30,98 @@ class MaskedInBatchLoss(nn.Module):
         model: The model in training.
         temperature: Divides the similarities; 0.05 suits cosine.
         similarity: ``"cosine"`` or ``"dot"``.
+        symmetric: Whether each chunk is also told from the batch's other queries, with equal weight.
+        dims: Leading dimensions that are to serve alone too (Matryoshka; Kusupati et al. 2022), besides all.
+        teacher_weight: Share of the loss that follows a teacher's scores, where the labels bring them.
+        teacher_temperature: Divides the teacher's scores.
     """
 
-    def __init__(self, model: SentenceTransformer, temperature: float = 0.05, similarity: str = "cosine") -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        temperature: float = 0.05,
+        similarity: str = "cosine",
+        *,
+        symmetric: bool = False,
+        dims: Sequence[int] = (),
+        teacher_weight: float = 0.5,
+        teacher_temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.similarity = similarity
+        self.symmetric = symmetric
+        self.dims = tuple(dims)
+        self.teacher_weight = teacher_weight
+        self.teacher_temperature = teacher_temperature
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The mean loss in nats.
 
         Args:
             features: Tokenised queries in one or several groups, then tokenised distinct chunks likewise.
-            labels: Shape (n_queries, n_chunks), of `OWN`, `NEGATIVE` and `MASKED`; one `OWN` in a row.
+            labels: Shape (n_queries, n_chunks), of `OWN`, `NEGATIVE` and `MASKED`, an `OWN` at least in a row; or
+                stacked on a teacher's scores of the same shape, NaN where there is none.
         """
+        labels, teacher = (labels, None) if labels.ndim == 2 else (labels[0], labels[1])
         vectors = torch.cat([self.model(group)["sentence_embedding"].float() for group in features])
+        losses = [self._loss(vectors[:, :dim], labels, teacher) for dim in (*self.dims, vectors.shape[1])]
+        return torch.stack(losses).mean()
+
+    def _loss(self, vectors: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
         queries, chunks = vectors[: len(labels)], vectors[len(labels) :]
         if self.similarity == "cosine":
             queries, chunks = (nn.functional.normalize(side, dim=-1) for side in (queries, chunks))
         logits = (queries @ chunks.T) / self.temperature
-        logits = logits.masked_fill(labels == MASKED, -torch.inf)
-        return nn.functional.cross_entropy(logits, (labels == OWN).long().argmax(dim=1))
+        loss = _contrast(logits, labels)
+        if self.symmetric:
+            loss = (loss + _contrast(logits.T, labels.T)) / 2
+        if teacher is not None:
+            follow = _divergence(logits, teacher / self.teacher_temperature)
+            loss = (1 - self.teacher_weight) * loss + self.teacher_weight * follow
+        return loss
 
     def get_config_dict(self) -> dict[str, Any]:
         """The settings, for logs."""
-        return {"temperature": self.temperature, "similarity": self.similarity}
+        return {"temperature": self.temperature, "similarity": self.similarity, "symmetric": self.symmetric}
 
 
-def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | None) -> nn.Module:
+def _contrast(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each `OWN` entry against the `NEGATIVE` ones of its row: the mean over the entries."""
+    against = logits.masked_fill(labels != NEGATIVE, _NOTHING).logsumexp(dim=1, keepdim=True)
+    own = labels == OWN
+    return (torch.logaddexp(logits, against) - logits)[own].mean()
+
+
+def _divergence(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the model's distribution over the chunks that the teacher scored from its own."""
+    known = ~teacher.isnan()
+    rows = known.sum(dim=1) > 1
+    if not rows.any():
+        return logits.sum() * 0.0
+    known, logits = known[rows], logits[rows]
+    aims = teacher[rows].masked_fill(~known, _NOTHING).softmax(dim=1)
+    told = logits.masked_fill(~known, _NOTHING).log_softmax(dim=1)
+    return nn.functional.kl_div(told, aims, reduction="batchmean")
+
+
+def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | None, **settings: Any) -> nn.Module:
     """The loss of a run.
 
     Args:
         model: The model in training.
         given: As `Options.loss`.
         temperature: As `Options.temperature`.
+        settings: Of `MaskedInBatchLoss`, where none is given.
 
     Raises:
         TuningError: If the callable returns no loss.
     """
     if given is None:
         similarity = str(model.similarity_fn_name or "cosine")
-        return MaskedInBatchLoss(model, temperature or (1.0 if similarity == "dot" else 0.05), similarity)
+        temperature = temperature or (1.0 if similarity == "dot" else 0.05)
+        return MaskedInBatchLoss(model, temperature, similarity, **settings)
     if isinstance(given, nn.Module):
         # A copy, so that each run begins with it as it was given; in it this model stands for its own.
         theirs = {id(module): model for module in given.modules() if isinstance(module, SentenceTransformer)}

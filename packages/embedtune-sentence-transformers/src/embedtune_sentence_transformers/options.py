@@ -1,17 +1,17 @@
-"""The options of the tuner, checked, with what the machine decides."""
+"""The options of the tuner, checked."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
-
 from embedtune import TuningError
 from embedtune.metrics import parse_metric
 from embedtune_sentence_transformers.loss import described_loss
+from embedtune_sentence_transformers.precision import PRECISIONS
 
-__all__ = ["Options", "chosen_precision"]
+__all__ = ["DEPTH", "Options"]
 
-_PRECISIONS = ("auto", "fp32", "bf16")
+DEPTH = 16
+"""Hard negatives kept for a query; each batch draws from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Options:
     """
 
     batch_size: int = 64
-    """Pairs in an optimiser step; each is contrasted with the others' chunks, so more is harder."""
+    """Distinct chunks in an optimiser step, each with the queries that it answers, which are told from the others."""
     learning_rate: float = 5e-5
     """Peak rate of AdamW, reached after the warm-up, then falling linearly to 0."""
     warmup_ratio: float = 0.1
@@ -38,21 +38,44 @@ class Options:
     all_answers: bool = True
     """Whether a query with several relevant chunks is trained on each; if not, on the first, and never against the
     others."""
+    symmetric: bool = False
+    """Whether each chunk is also told from the batch's other queries."""
+    hard_negatives: int = 0
+    """Chunks for each query that the base model ranks near it although they do not answer it, drawn anew in each batch;
+    each costs as much as the query's own chunk."""
+    negative_margin: float = 0.95
+    """A chunk more similar to the query than this share of its answer's similarity is no negative: it may answer."""
+    refresh_negatives: int | None = None
+    """Mine again after so many epochs, with the model as it then is; None mines once, with the base."""
+    teacher: Any = None
+    """A reranker or larger embedder, as reference or object, whose scores for answers and mined negatives are
+    followed; needs ``hard_negatives``."""
+    teacher_weight: float = 0.5
+    """Share of the loss that follows the teacher, in [0, 1]; the labels have the rest."""
+    matryoshka_dims: tuple[int, ...] = ()
+    """Leading dimensions that are to serve alone too, such as (256, 128)."""
+    lora_rank: int | None = None
+    """Train low-rank additions of this rank instead of the weights; the folder holds them merged. Needs peft."""
+    freeze_layers: int = 0
+    """Lowest layers that stay as they are, with the embeddings: faster, and less is forgotten."""
     dropout: float | None = 0.0
     """Dropout in training; None keeps the model's own. It draws its random numbers on one thread."""
     freeze_embeddings: bool = True
     """Whether the word embeddings stay as they are: half of a small model's weights, and a tuned retriever hardly
     moves them. A model that is nothing but embeddings is trained whole."""
     max_seq_length: int | None = None
-    """Tokens read of a text, in training and in the tuned model; None keeps the base's."""
+    """Tokens read of a text, in training and in the tuned model; None takes the base's, or where that cuts more than
+    1% of the training chunks, what cuts no more, up to 512 and the model's positions."""
     precision: str = "auto"
-    """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: bf16 on a GPU that has it."""
+    """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: bf16 where the processor has it."""
     metric: str = "ndcg@10"
     """The retrieval metric that chooses the checkpoint."""
     validations_per_epoch: int = 1
     """Candidates in each epoch, evenly spaced; step 0 is always one."""
+    interpolations: tuple[float, ...] = (0.5,)
+    """Further candidates: weights so far on the way from the base's to the last step's."""
     folds: int = 3
-    """Folds of the cross-validation where no valset is given and a carved one would hold under 300 queries."""
+    """Folds of the cross-validation where no valset is given and a fifth of the queries are under 300."""
     checkpoint_minutes: float = 5.0
     """Training is resumable from the last validation, or from so long ago."""
     checkpoint_steps: int | None = None
@@ -79,9 +102,19 @@ class Options:
             "temperature": (self.temperature is None or self.temperature > 0, "above 0"),
             "loss": (self.loss is None or callable(self.loss), "a loss, or a callable that makes one of the model"),
             "loss with temperature": (self.loss is None or self.temperature is None, "without the other: set it there"),
+            "negative_margin": (0 < self.negative_margin <= 1, "above 0 and at most 1"),
+            "hard_negatives": (0 <= self.hard_negatives <= DEPTH, f"at least 0 and at most {DEPTH}"),
+            "hard_negatives with loss": (self.loss is None or not self.hard_negatives, "0 with a loss of your own"),
+            "refresh_negatives": (self.refresh_negatives is None or self.refresh_negatives >= 1, "at least 1"),
+            "teacher": (self.teacher is None or self.hard_negatives > 0, "left out, or given with hard_negatives"),
+            "teacher_weight": (0 <= self.teacher_weight <= 1, "in [0, 1]"),
+            "matryoshka_dims": (all(dim >= 1 for dim in self.matryoshka_dims), "whole numbers of at least 1"),
+            "lora_rank": (self.lora_rank is None or self.lora_rank >= 1, "at least 1"),
+            "freeze_layers": (self.freeze_layers >= 0, "at least 0"),
+            "interpolations": (all(0 < share < 1 for share in self.interpolations), "above 0 and below 1 each"),
             "dropout": (self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)"),
             "max_seq_length": (self.max_seq_length is None or self.max_seq_length >= 2, "at least 2"),
-            "precision": (self.precision in _PRECISIONS, f"one of {', '.join(map(repr, _PRECISIONS))}"),
+            "precision": (self.precision in PRECISIONS, f"one of {', '.join(map(repr, PRECISIONS))}"),
             "validations_per_epoch": (self.validations_per_epoch >= 1, "at least 1"),
             "folds": (self.folds >= 0, "at least 0"),
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
@@ -95,39 +128,13 @@ class Options:
         except ValueError as error:
             raise TuningError(f"metric: {error}") from error
 
+    def loss_settings(self) -> dict[str, Any]:
+        """What `MaskedInBatchLoss` is made with."""
+        return {"symmetric": self.symmetric, "dims": self.matryoshka_dims, "teacher_weight": self.teacher_weight}
+
     def described(self) -> dict[str, Any]:
         """All options, as they stand in a file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"loss": described_loss(self.loss)}
-
-
-def chosen_precision(precision: str, device: str) -> str:
-    """``"fp32"`` or ``"bf16"`` for a device.
-
-    bf16 without AMX or AVX512-BF16 is emulated on a CPU, up to a hundred times slower; so it is detected, never
-    assumed. With them it pays for long texts only, so ``"auto"`` stays in float32 on a CPU.
-
-    Args:
-        precision: As in `Options`.
-        device: torch's device type, such as ``"cpu"``.
-
-    Raises:
-        TuningError: If bf16 is demanded and the device cannot do it.
-    """
-    if device == "cuda":
-        capable = torch.cuda.is_bf16_supported()
-    elif device == "cpu":
-        capable = _cpu_has("_is_amx_tile_supported") or _cpu_has("_is_avx512_bf16_supported")
-    else:
-        capable = False
-    if precision == "bf16" and not capable:
-        raise TuningError(
-            f"precision='bf16' needs a GPU with bf16, or a processor with AMX or AVX512-BF16; this {device!r} has "
-            "none. Give precision='fp32', or leave it 'auto'."
-        )
-    return "bf16" if precision == "bf16" or (precision == "auto" and device == "cuda" and capable) else "fp32"
-
-
-def _cpu_has(probe: str) -> bool:
-    # torch has no public probe for these yet; a torch without them counts as a processor without.
-    function = getattr(torch.cpu, probe, None)
-    return bool(function is not None and function())
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "loss": described_loss(self.loss),
+            "teacher": self.teacher if self.teacher is None or isinstance(self.teacher, str) else str(self.teacher),
+        }

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,36 @@ from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
 from embedtune.search import ExactSearch
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+from embedtune_sentence_transformers.preparing import plain_state
 
 __all__ = ["Candidate", "Candidates", "Scorer"]
 
 logger = logging.getLogger(__name__)
 
 _POINTS = "candidates.json"
+_POOL = "pool.json"
 _WEIGHTS = "best.safetensors"
+
+SEARCHED_WHOLE = 5000
+"""A validation corpus of up to so many chunks is searched whole."""
+NEAREST = 50
+"""Of a larger one: this many chunks for each validation query, nearest by the base model, besides its answers."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A point of training that may become the tuned model."""
+    """Weights that may become the tuned model's."""
 
     index: int
-    """0 is the base model; then one for each validation."""
+    """0 is the base model; then one for each validation, then the interpolations."""
     step: int
     """Optimiser steps done."""
     epoch: float
     """Passes over the pairs done."""
     values: Mapping[str, tuple[float, ...]]
     """Each metric for each validation query."""
+    share: float = 1.0
+    """Of the way from the base's weights to those of this step."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -64,6 +73,30 @@ class Scorer:
             model, precision=self.precision, batch_size=64, progress=None if self.progress else False
         )
 
+    def narrowed(self, base: Embedder, folder: Path) -> "Scorer":
+        """The same over a part of a large corpus, so that a candidate does not cost an embedding of all of it.
+
+        The part is the validation answers and what the base model finds nearest to each validation query. A chunk
+        that the base ranks below `NEAREST` and a candidate ranks among the first is missed: rare, and in the
+        candidate's favour, which is why the figures reported later come from whole corpora.
+
+        Args:
+            base: The base model.
+            folder: Keeps the choice for a resumed run.
+        """
+        if len(self.valset.corpus) <= SEARCHED_WHOLE:
+            return self
+        file = folder / _POOL
+        if not file.is_file():
+            found = ExactSearch(self.valset.corpus, base).search(list(self.valset.queries.values()), NEAREST)
+            with replace_file(file) as partial:
+                partial.write_text(json.dumps(sorted({chunk for chunks in found for chunk in chunks})))
+        pool = set(json.loads(file.read_text()))
+        pool |= {chunk for answers in self.valset.relevant_docs.values() for chunk in answers}
+        logger.info("validating on %d of %d chunks", len(pool), len(self.valset.corpus))
+        chunks = [chunk for chunk in self.valset.corpus if chunk in pool]
+        return replace(self, valset=self.valset.subset(list(self.valset.queries), chunks))
+
     def score(self, embedder: Embedder) -> dict[str, tuple[float, ...]]:
         """Each metric for each validation query."""
         search = ExactSearch(self.valset.corpus, embedder)
@@ -75,7 +108,7 @@ class Scorer:
 
 @dataclass
 class Candidates:
-    """The candidates of one run, and the weights of the best; on disk, so that a kill loses none."""
+    """The candidates of one run, and the weights of the best checkpoint; on disk, so that a kill loses none."""
 
     folder: Path
     metric: str
@@ -94,26 +127,24 @@ class Candidates:
         """The candidate's mean of the choosing metric."""
         return candidate.metrics[self.metric]
 
-    @property
-    def best(self) -> Candidate:
-        """The candidate with the highest value; of equal ones the earlier."""
-        return max(self.points, key=lambda point: (self.value(point), -point.index))
+    def __contains__(self, index: int) -> bool:
+        return any(point.index == index for point in self.points)
 
     @property
     def weights(self) -> Path:
-        """Where the weights of the best candidate are, unless it is the base model."""
+        """Where the weights of the best checkpoint are."""
         return self.folder / _WEIGHTS
 
     def add(self, candidate: Candidate, model: SentenceTransformer | None) -> None:
-        """Keep a candidate, and its weights if it is the best so far.
+        """Keep a candidate, and its weights if a model is given and no checkpoint before was better.
 
         Weights are written before they are named: a kill in between repeats the candidate and nothing else.
         """
         others = [point for point in self.points if point.index != candidate.index]
-        if model is not None and all(self.value(candidate) > self.value(point) for point in others):
-            state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+        before = [self.value(point) for point in others if 0 < point.index < candidate.index]
+        if model is not None and all(self.value(candidate) > value for value in before):
             with replace_file(self.weights) as partial:
-                save_file(state, partial)
+                save_file(plain_state(model), partial)
         self.points = sorted([*others, candidate], key=lambda point: point.index)
         with replace_file(self.folder / _POINTS) as partial:
             partial.write_text(json.dumps([vars(point) for point in self.points]), encoding="utf-8")

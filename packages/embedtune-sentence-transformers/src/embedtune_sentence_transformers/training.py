@@ -2,11 +2,10 @@
 
 import json
 import logging
-import math
 import shutil
-import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,63 +13,39 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from tqdm.auto import tqdm
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-)
+from transformers import PrinterCallback, ProgressCallback
 
-from embedtune import TrainingEvent, TuningError
 from embedtune.folders import replace_file
 from embedtune.plugins import PluginManager
+from embedtune_sentence_transformers.collating import RowCollator
+from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
-from embedtune_sentence_transformers.options import Options, chosen_precision
-from embedtune_sentence_transformers.pairs import PairCollator, TrainingPairs
-from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
+from embedtune_sentence_transformers.memory import kept_memory
+from embedtune_sentence_transformers.negatives import NegativeMiner
+from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.pairs import TrainingPairs
+from embedtune_sentence_transformers.precision import chosen_precision, fast_attention
+from embedtune_sentence_transformers.preparing import plain_state
+from embedtune_sentence_transformers.progress import Progress
+from embedtune_sentence_transformers.schedule import Schedule
+from embedtune_sentence_transformers.scoring import Candidates, Scorer
 
-__all__ = ["Run", "Schedule"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Run", "Trained"]
 
 _FINAL = "final.safetensors"
-"""Weights at the end of a run; its presence says that the run is done."""
+_LOSSES = "losses.json"
+"""Of the whole run; its presence says that the run is done."""
+_CHECKPOINT_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Batches and validation points of a run."""
+class Trained:
+    """What a run ends with."""
 
-    n_pairs: int
-    epochs: int
-    batch_size: int
-    validations_per_epoch: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in a pass over the pairs; never 0."""
-        return math.ceil(self.n_pairs / self.batch_size)
-
-    @property
-    def even_batch_size(self) -> int:
-        """The batch size that fills all steps alike: a last batch of one pair would have no negatives."""
-        return math.ceil(self.n_pairs / self.steps_per_epoch)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of all epochs."""
-        return self.epochs * math.ceil(self.n_pairs / self.even_batch_size)
-
-    def step_of(self, index: int) -> int:
-        """The step of a validation point; point 0 is step 0."""
-        return round(index * self.total_steps / (self.epochs * self.validations_per_epoch))
-
-    @property
-    def points(self) -> dict[int, int]:
-        """Validation point by step, without step 0."""
-        return {self.step_of(i): i for i in range(1, self.epochs * self.validations_per_epoch + 1)}
+    state: dict[str, torch.Tensor]
+    """The weights, under the base model's names."""
+    losses: tuple[float, ...]
+    """After each step."""
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -80,8 +55,14 @@ class _Trainer(SentenceTransformerTrainer):
         """None: `embedtune_sentence_transformers.card` writes the card."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Weights and configuration alone, in safetensors."""
-        self.model.save(str(output_dir or self.args.output_dir), create_model_card=False, safe_serialization=True)
+        """The weights as they stand in training, in safetensors."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.model.state_dict().items()}
+        save_file(state, folder / _CHECKPOINT_WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
+        self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / _CHECKPOINT_WEIGHTS))
 
 
 @dataclass
@@ -95,7 +76,7 @@ class Run:
         folder: For checkpoints and candidates.
         options: The tuner's.
         epochs: Passes over the pairs that the learning rate is planned for.
-        seed: Seeds order and dropout.
+        seed: Seeds order, draws and dropout.
         stop_at: The validation point to end at; the last if None.
         title: For the progress bar.
         plugins: Who hears of training events.
@@ -111,53 +92,69 @@ class Run:
     plugins: PluginManager
     stop_at: int | None = None
     title: str = "tuning"
+    _miner: NegativeMiner | None = field(default=None, init=False)
+
+    @cached_property
+    def rows(self) -> dict[str, list[object]]:
+        """What steps are drawn from; single pairs for a loss of the library's."""
+        return self.pairs.rows(1) if self.options.loss is not None else self.pairs.rows()
 
     @property
     def schedule(self) -> Schedule:
         """Batches and validation points."""
-        return Schedule(len(self.pairs), self.epochs, self.options.batch_size, self.options.validations_per_epoch)
+        n_rows, options = len(self.rows["chunk"]), self.options
+        return Schedule(n_rows, self.epochs, options.batch_size, options.validations_per_epoch)
 
-    def train(self, candidates: Candidates) -> dict[str, torch.Tensor]:
+    @property
+    def precision(self) -> str:
+        """``"fp32"`` or ``"bf16"``."""
+        return chosen_precision(self.options.precision, self.model.device.type)
+
+    def train(self, candidates: Candidates) -> Trained:
         """Train to the end, from the last checkpoint if there is one; fills ``candidates``.
 
-        Returns:
-            The weights at the end.
-
         Raises:
-            TuningError: If the loss is not a number.
+            TuningError: If the loss is not a number, or memory runs out.
         """
+        if not (self.folder / _LOSSES).exists():
+            trainer = self.trainer(candidates)
+            with warnings.catch_warnings(), kept_memory(), fast_attention(self.precision, self.model.device.type):
+                # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
+                warnings.filterwarnings("ignore", message=".*pin_memory.*")
+                with telling_of_memory(self.options, self.model.max_seq_length):
+                    trainer.train(resume_from_checkpoint=_last_checkpoint(self.folder))
+            with replace_file(self.folder / _FINAL) as partial:
+                save_file(plain_state(self.model), partial)
+            losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+            with replace_file(self.folder / _LOSSES) as partial:
+                partial.write_text(json.dumps(losses), encoding="utf-8")
+        losses = json.loads((self.folder / _LOSSES).read_text(encoding="utf-8"))
+        return Trained(load_file(self.folder / _FINAL), tuple(losses))
+
+    def trainer(self, candidates: Candidates) -> SentenceTransformerTrainer:
+        """The library's trainer, with all that is ours in its seams."""
         last = self.stop_at or self.epochs * self.options.validations_per_epoch
-        if (self.folder / _FINAL).exists():
-            return load_file(self.folder / _FINAL)
-        rows = {"query": [query for query, _ in self.pairs.pairs], "chunk": [chunk for _, chunk in self.pairs.pairs]}
+        self._collator = RowCollator(self.model, self.pairs, seed=self.seed, row_by_row=self.options.loss is not None)
         trainer = _Trainer(
             model=self.model,
             args=self._arguments(),
-            train_dataset=Dataset.from_dict(rows),
-            loss=chosen_loss(self.model, self.options.loss, self.options.temperature),
-            data_collator=cast(Any, self._collator()),
-            callbacks=[_Progress(self, candidates, self.schedule.step_of(last))],
+            train_dataset=Dataset.from_dict(self.rows),
+            loss=chosen_loss(self.model, self.options.loss, self.options.temperature, **self.options.loss_settings()),
+            data_collator=cast(Any, self._collator),
+            callbacks=[Progress(self, candidates, self.schedule.step_of(last))],
         )
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
         # At each clean-up of checkpoints the library warns that it goes by their numbers, which is what we want.
         logging.getLogger("transformers.trainer_utils").addFilter(_without_mtime)
-        with warnings.catch_warnings():
-            # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
-            warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            trainer.train(resume_from_checkpoint=_last_checkpoint(self.folder))
-        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.model.state_dict().items()}
-        with replace_file(self.folder / _FINAL) as partial:
-            save_file(state, partial)
-        return state
+        return trainer
 
-    def _collator(self) -> PairCollator:
-        own = self.options.loss is None
-        return PairCollator(self.model, self.pairs, group_size=self._group_size(), row_by_row=not own)
-
-    def _group_size(self) -> int:
-        # A CPU gains nothing from wide batches; a GPU is idle without them.
-        return 16 if self.model.device.type == "cpu" else self.schedule.even_batch_size
+    def renew_negatives(self, epoch: int) -> None:
+        """Hard negatives for an epoch: the base's, or where asked for those of the model as it is."""
+        if self.options.hard_negatives == 0:
+            return
+        self._miner = self._miner or NegativeMiner(self.pairs, self.options, self.folder, self.precision, self.plugins)
+        self._collator.negatives = self._miner.negatives(self.model, epoch)
 
     def _arguments(self) -> SentenceTransformerTrainingArguments:
         schedule, device = self.schedule, self.model.device.type
@@ -170,7 +167,7 @@ class Run:
             warmup_steps=round(self.options.warmup_ratio * schedule.total_steps),
             weight_decay=self.options.weight_decay,
             optim="adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch",
-            bf16=chosen_precision(self.options.precision, device) == "bf16",
+            bf16=self.precision == "bf16",
             use_cpu=device == "cpu",
             seed=self.seed,
             data_seed=self.seed,
@@ -200,87 +197,3 @@ def _last_checkpoint(folder: Path) -> str | None:
         else:
             return str(checkpoint)
     return None
-
-
-class _Progress(TrainerCallback):
-    """Shows a bar, tells the plugins, validates at its points, saves checkpoints, stops on NaN."""
-
-    def __init__(self, run: Run, candidates: Candidates, last_step: int) -> None:
-        self._run = run
-        self._candidates = candidates
-        self._last_step = last_step
-        self._points = run.schedule.points
-        self._bar: tqdm[Any] | None = None
-        self._loss: float | None = None
-        self._saved_at = time.monotonic()
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Open the bar where the run stands."""
-        self._bar = tqdm(
-            total=self._last_step,
-            initial=state.global_step,
-            desc=self._run.title,
-            unit="step",
-            disable=not self._run.options.progress,
-        )
-        self._tell("start", state)
-
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Take the loss; a loss that is not a number never heals."""
-        logs = kwargs.get("logs") or {}
-        if "loss" not in logs:
-            return
-        self._loss = float(logs["loss"])
-        if not math.isfinite(self._loss):
-            raise TuningError(
-                f"The loss is {self._loss} at step {state.global_step}: the weights are lost. The target folder is as "
-                f"it was. Lower learning_rate (now {args.learning_rate:g}), or give precision='fp32'."
-            )
-        if self._bar is not None:
-            self._bar.set_postfix(loss=f"{self._loss:.3f}", refresh=False)
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
-        """Validate and save where it is due."""
-        if self._bar is not None:
-            self._bar.update(1)
-        self._tell("step", state)
-        point = self._points.get(state.global_step)
-        if point is not None:
-            self._validate(point, state)
-        options, step = self._run.options, state.global_step
-        is_due = options.checkpoint_steps is not None and step % options.checkpoint_steps == 0
-        if point is not None or is_due or time.monotonic() - self._saved_at > 60 * options.checkpoint_minutes:
-            control.should_save = state.global_step < self._last_step
-            self._saved_at = time.monotonic()
-        if state.global_step >= self._last_step:
-            control.should_training_stop = True
-        return control
-
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
-        self._tell("end", state)
-
-    def _validate(self, point: int, state: TrainerState) -> None:
-        run = self._run
-        if run.scorer is None:
-            return
-        run.model.eval()
-        values = run.scorer.score(run.scorer.embedder(run.model))
-        run.model.train()
-        candidate = Candidate(point, state.global_step, float(state.epoch or 0), values)
-        self._candidates.add(candidate, run.model)
-        logger.info("step %d: %s", state.global_step, candidate.metrics)
-        self._tell("validation", state, candidate.metrics)
-
-    def _tell(self, kind: str, state: TrainerState, metrics: dict[str, float] | None = None) -> None:
-        event = TrainingEvent(
-            kind=kind,
-            step=state.global_step,
-            total_steps=self._last_step,
-            epoch=float(state.epoch or 0),
-            loss=self._loss,
-            metrics=metrics or {},
-        )
-        self._run.plugins.training_event(event)

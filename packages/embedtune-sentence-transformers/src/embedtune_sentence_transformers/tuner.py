@@ -15,14 +15,23 @@ from embedtune.folders import swap_in
 from embedtune.plugins import plugin_manager
 from embedtune.plugins.references import parse_reference
 from embedtune.records import ModelRecord, SeenTexts, read_record
-from embedtune.tuner import ValidationPoint, dataset_digest
-from embedtune.validation import ValidationPlan
+from embedtune.tuner import dataset_digest
 from embedtune_sentence_transformers.card import write_card
-from embedtune_sentence_transformers.loading import load_model, loaded_from, local_folder, model_fingerprint
+from embedtune_sentence_transformers.choosing import Choice
+from embedtune_sentence_transformers.failures import telling_of_disk
+from embedtune_sentence_transformers.loading import (
+    check_max_seq_length,
+    check_pooling,
+    load_model,
+    loaded_from,
+    local_folder,
+    model_fingerprint,
+)
 from embedtune_sentence_transformers.options import Options as TuningOptions
-from embedtune_sentence_transformers.options import chosen_precision
-from embedtune_sentence_transformers.pairs import TrainingPairs, pairs_of
-from embedtune_sentence_transformers.session import Session, pooled
+from embedtune_sentence_transformers.pairs import pairs_of
+from embedtune_sentence_transformers.precision import chosen_precision
+from embedtune_sentence_transformers.reading import chosen_reading
+from embedtune_sentence_transformers.session import Session
 
 __all__ = ["SentenceTransformersTuner"]
 
@@ -33,8 +42,9 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
     """Contrastive tuning of all weights on the sentence-transformers trainer.
 
     The base is loaded afresh, so a model that is in use elsewhere in the process stays as it is. Queries and chunks
-    get the model's own prompts, in training as later in use. Weights are float32. The checkpoint with the best
-    retrieval metric on the validation queries is kept; step 0, the base model, is among the candidates.
+    get the model's own prompts, in training as later in use. Weights are float32. Of the checkpoints and of weights
+    between the base's and the last step's, those with the best retrieval metric on the validation queries are kept;
+    where their gain is within one standard error, the base's are.
 
     Args, beyond those of `BaseEmbeddingTuner`: the fields of `Options`; ``model`` may also be a loaded
     ``SentenceTransformer``.
@@ -53,26 +63,26 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         started = time.monotonic()
         plan = self.plan(self.options.folds)
         base = self._load_base()
-        fingerprint = model_fingerprint(base, self._base_folder(), max_seq_length=self.options.max_seq_length)
+        fingerprint = model_fingerprint(base, self._base_folder())
         precision = chosen_precision(self.options.precision, base.device.type)
         pairs = pairs_of(plan.trainset, self.options.all_answers)
-        truncated_share = _truncated_share(base, pairs)
-        with self.writing(self._job(fingerprint, precision)) as partial:
+        reading = chosen_reading(base, pairs, self.options.max_seq_length)
+        with telling_of_disk(self.path), self.writing(self._job(fingerprint, precision)) as partial:
             plugins = self.plugins or plugin_manager()
-            session = Session(base, plan, partial, self.options, self.epochs, self.seed, plugins)
-            runs = session.candidates()
-            history, chosen = pooled(runs, self.options.metric)
-            model = session.chosen_model(runs, chosen)
+            session = Session(base, plan, partial, self.options, reading, self.epochs, self.seed, plugins)
+            choice = session.choice()
+            model = session.model(choice)
             # A tokenizer is saved with how it was last used: let that be the same in every run, resumed or not.
             model.encode_document(["."], show_progress_bar=False)
             model.save(str(partial / "new"), create_model_card=False, safe_serialization=True)
             result = TuneResult(
                 path=self.path,
-                record=self._record(partial / "new", fingerprint, plan, history, chosen, precision),
-                history=history,
+                record=self._record(partial / "new", fingerprint, session, choice, precision),
+                history=choice.history,
                 n_pairs=len(pairs),
-                truncated_share=truncated_share,
+                truncated_share=reading.cut,
                 seconds=time.monotonic() - started,
+                losses=session.losses,
             )
             write_card(partial / "new", model, result)
             result.record.write(partial / "new")
@@ -82,15 +92,14 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
     def _load_base(self) -> SentenceTransformer:
         if isinstance(self.model, SentenceTransformer):
             model = copy.deepcopy(self.model).float()
-            if self.options.max_seq_length is not None:
-                model.max_seq_length = self.options.max_seq_length
-            return model
-        return load_model(
-            self._base_ref(),
-            device=self.options.device,
-            trust_remote_code=self.options.trust_remote_code,
-            max_seq_length=self.options.max_seq_length,
-        )
+        else:
+            model = load_model(
+                self._base_ref(), device=self.options.device, trust_remote_code=self.options.trust_remote_code
+            )
+        if self.options.max_seq_length is not None:
+            check_max_seq_length(model, self._base_name(), self.options.max_seq_length)
+        check_pooling(model, self._base_name())
+        return model
 
     def _base_ref(self) -> str:
         if not isinstance(self.model, str | Path):
@@ -131,16 +140,17 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         self,
         folder: Path,
         base_fingerprint: str,
-        plan: ValidationPlan,
-        history: tuple[ValidationPoint, ...],
-        chosen: ValidationPoint,
+        session: Session,
+        choice: Choice,
         precision: str,
     ) -> ModelRecord:
+        plan, reading = session.plan, session.reading
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
         configuration = self.options.described() | {
             "epochs": self.epochs,
             "seed": self.seed,
             "precision": precision,
+            "max_seq_length": reading.base if choice.kept_base_reason else reading.chosen,
             "validation_queries": sum(len(valset) for _, valset in plan.folds),
             "cross_validation_folds": len(plan.folds) if plan.is_cross_validation else 0,
         }
@@ -152,25 +162,11 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             tuner=self.name,
             configuration=configuration,
             versions={"python": platform.python_version(), **{name: version(name) for name in libraries}},
-            metrics_before=history[0].metrics,
-            metrics_after=chosen.metrics,
-            chosen_step=chosen.step,
-            kept_base=chosen.step == 0,
+            metrics_before=choice.history[0].metrics,
+            metrics_after=choice.point.metrics,
+            chosen_step=choice.point.step,
+            chosen_share=choice.point.share,
+            kept_base=choice.kept_base_reason is not None,
+            kept_base_reason=choice.kept_base_reason,
             seen=SeenTexts.of(given) | self._seen_by_base(),
         )
-
-
-def _truncated_share(model: SentenceTransformer, pairs: TrainingPairs) -> float:
-    """Share of the training chunks with more tokens than the model reads."""
-    limit, tokenizer = model.max_seq_length, getattr(model, "tokenizer", None)
-    if limit is None or not callable(tokenizer):
-        return 0.0
-    # A token is at least one character, and a chunk of 20 characters a token is cut for sure.
-    texts = [chunk[: 20 * limit] for chunk in pairs.chunks]
-    lengths = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
-    share = sum(length > limit for length in lengths) / len(lengths)
-    if share > 0:
-        logger.warning(
-            "%.0f%% of the training chunks are longer than the %d tokens that the model reads", 100 * share, limit
-        )
-    return share

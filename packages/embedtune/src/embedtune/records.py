@@ -82,8 +82,15 @@ class ModelRecord(BaseModel):
     """Validation metrics of this model, on the same queries; they chose it, so they flatter it."""
     chosen_step: int
     """Optimiser step that the validation chose; 0 is the base model."""
+    chosen_share: float = 1.0
+    """Of the way from the base model's weights to those of the chosen step."""
     kept_base: bool
-    """Whether the weights are the base model's, since no step was better."""
+    """Whether the weights are the base model's, since no candidate was better beyond chance."""
+    kept_base_reason: str | None = None
+    """Why, with the figures."""
+    neighbours_kept: float | None = None
+    """How much is left of the base model's view of general text: mean share of its ten nearest neighbours of each
+    of some general sentences that are still among the ten; in [0, 1], 1 for the base itself."""
     seen: SeenTexts
     """What trained or chose this model."""
 

@@ -36,11 +36,13 @@ class ValidationPoint:
     """The validation metrics at one point of training."""
 
     step: int
-    """Optimiser steps done; 0 is the base model."""
+    """Optimiser steps done; 0 is the base model's weights."""
     epoch: float
     """Passes over the pairs done."""
     metrics: Mapping[str, float]
     """Such as ``{"ndcg@10": 0.51}``."""
+    share: float = 1.0
+    """Of the way from the base model's weights to those of this step; under 1 it is a mean of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class TuneResult:
     """Share of the training chunks that are longer than the model reads, in [0, 1]."""
     seconds: float
     """Wall time of the run."""
+    losses: tuple[float, ...] = ()
+    """Training loss after each optimiser step of the run that was kept, in nats."""
 
     @property
     def kept_base(self) -> bool:
@@ -80,7 +84,7 @@ class BaseEmbeddingTuner(ABC):
         model: The base model: a reference, or what the tuner knows.
         trainset: Pairs to train on.
         valset: Chooses the checkpoint, and must share nothing with ``trainset``; if None, a part of ``trainset`` is
-            held back (3,000 queries and more), or it is chosen by cross-validation.
+            held back (of 1,500 queries and more), or it is chosen by cross-validation.
         path: The model folder to write: new, empty, or one of ours, which is replaced in one rename.
         epochs: Passes over the pairs, at least 1.
         seed: Seeds everything; same seed, same machine, same weights.

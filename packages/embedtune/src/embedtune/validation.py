@@ -18,6 +18,8 @@ MIN_VALIDATION_QUERIES = 300
 """Under so many a carved set cannot tell a gain of five points from chance (0.03 is one standard error)."""
 
 CARVED_SHARE = 0.1
+LARGEST_CARVED_SHARE = 0.2
+"""Of a set whose tenth is under 300 queries, up to a fifth is held back: from 1,500 queries on, one training does."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         trainset: All pairs that may be trained on.
         valset: Given by the user, or None.
         seed: Draws what is carved.
-        folds: Folds of the cross-validation where a carved set would hold under 300 queries; 0 or 1 carves a
-            set however small.
+        folds: Folds of the cross-validation where a fifth holds under 300 queries; 0 or 1 carves a tenth however
+            small.
 
     Raises:
         TuningError: If the validation set leaks, or there is too little to hold anything back.
@@ -55,11 +57,13 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         check_independent(trainset, valset)
         return ValidationPlan(trainset, ((trainset, valset),))
     groups = _groups(trainset)
-    if folds < 2 or len(trainset) * CARVED_SHARE >= MIN_VALIDATION_QUERIES:
+    share = max(CARVED_SHARE, MIN_VALIDATION_QUERIES / len(trainset))
+    if folds < 2 or share <= LARGEST_CARVED_SHARE:
+        share = share if share <= LARGEST_CARVED_SHARE else CARVED_SHARE
         try:
-            split = trainset.split(val=CARVED_SHARE, test=0, seed=seed)
+            split = trainset.split(val=share, test=0, seed=seed)
         except DatasetError:
-            split = trainset.split(val=CARVED_SHARE, test=0, seed=seed, by="chunk")
+            split = trainset.split(val=share, test=0, seed=seed, by="chunk")
         assert split.val is not None
         logger.info("holding back %d of %d queries for validation", len(split.val), len(trainset))
         return ValidationPlan(split.train, ((split.train, split.val),))

@@ -3,11 +3,17 @@
 from embedtune.statistics.exact import mcnemar_p, unseen_share
 from embedtune.statistics.multiple import holm
 from embedtune.statistics.paired import FEW_CLUSTERS, PairedDifference, paired_difference, paired_differences
-from embedtune.statistics.power import design_effect, detectable_difference, questions_needed
+from embedtune.statistics.power import (
+    clustered_standard_error,
+    design_effect,
+    detectable_difference,
+    questions_needed,
+)
 
 __all__ = [
     "FEW_CLUSTERS",
     "PairedDifference",
+    "clustered_standard_error",
     "design_effect",
     "detectable_difference",
     "holm",

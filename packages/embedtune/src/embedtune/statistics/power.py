@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["design_effect", "detectable_difference", "questions_needed"]
+__all__ = ["clustered_standard_error", "design_effect", "detectable_difference", "questions_needed"]
 
 
 def design_effect(differences: npt.NDArray[np.float64], clusters: Sequence[int]) -> float | None:
@@ -35,6 +35,29 @@ def design_effect(differences: npt.NDArray[np.float64], clusters: Sequence[int])
         return None
     clustered = float((np.bincount(index, weights=apart) ** 2).sum()) * n_clusters / (n_clusters - 1)
     return max(1.0, clustered / independent)
+
+
+def clustered_standard_error(differences: npt.NDArray[np.float64], clusters: Sequence[int]) -> float:
+    """Standard error of a mean over queries that are drawn by cluster.
+
+    Linearised as that of a ratio of sums (Kish 1965, section 6.3); with clusters of one query it is the usual one.
+
+    Args:
+        differences: Shape (n_queries,).
+        clusters: The cluster of each query.
+
+    Returns:
+        Infinity where there is but one cluster.
+
+    >>> clustered_standard_error(np.array([1.0, 1.0, 0.0, 0.0]), [0, 0, 1, 1])
+    0.5
+    """
+    _, index = np.unique(np.asarray(clusters), return_inverse=True)
+    n_clusters = int(index.max()) + 1
+    if n_clusters < 2:
+        return math.inf
+    sums = np.bincount(index, weights=differences - differences.mean())
+    return math.sqrt(float((sums**2).sum()) * n_clusters / (n_clusters - 1)) / len(differences)
 
 
 def questions_needed(

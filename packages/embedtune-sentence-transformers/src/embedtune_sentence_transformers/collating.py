@@ -1,0 +1,106 @@
+"""The collator that makes a batch of rows: distinct queries and chunks, who answers whom, and hard negatives."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedtune_sentence_transformers.loss import MASKED, NEGATIVE, OWN
+from embedtune_sentence_transformers.negatives import HardNegatives
+from embedtune_sentence_transformers.pairs import TrainingPairs
+from embedtune_sentence_transformers.tokens import TokenisedTexts
+
+__all__ = ["RowCollator"]
+
+_TOKENS_AT_ONCE = {"cpu": 1024}
+"""Tokens that go through the model together. A CPU's matrix products are at full speed with so many, and more only
+wait for memory; a GPU takes the whole batch."""
+
+
+@dataclass
+class RowCollator:
+    """Tokenises a batch: each distinct query and each distinct chunk once, and the matrix of labels.
+
+    A batch is drawn at random, so its lengths differ; padding all to the longest would be most of the work. Texts
+    are sorted by length and encoded in groups, which changes no figure. Implements what the sentence-transformers
+    trainer asks of a collator.
+    """
+
+    model: SentenceTransformer
+    """Tokenises, with its prompts."""
+    pairs: TrainingPairs
+    """What the indices in the batch refer to."""
+    negatives: HardNegatives | None = None
+    """Chunks that are set against a query besides those of the batch."""
+    seed: int = 0
+    """Draws the hard negatives."""
+    row_by_row: bool = False
+    """Whether each query stands beside its chunk, in one group of each, as the library's losses want it."""
+    valid_label_columns: list[str] = field(default_factory=lambda: ["label"])
+    """Read by the trainer."""
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The features of groups of queries, then of chunks, and ``label``: see `loss.MaskedInBatchLoss`."""
+        if self.row_by_row:
+            queries, chunks = [row["queries"][0] for row in rows], [row["chunk"] for row in rows]
+            sides = {**self._group("query", 0, queries), **self._group("document", 0, chunks)}
+            return {**sides, "label": torch.ones(len(rows))}
+        queries = sorted({q for row in rows for q in row["queries"]}, key=lambda q: (self._queries.length(q), q))
+        drawn = self._drawn(rows, queries)
+        chunks = sorted({row["chunk"] for row in rows} | drawn, key=lambda c: (self._chunks.length(c), c))
+        label = self._labels(rows, queries, chunks)
+        batch = {**self._groups("query", queries), **self._groups("document", chunks), "label": label}
+        if self.negatives is not None and self.negatives.teacher is not None:
+            batch["label"] = torch.stack([label.float(), self.negatives.teacher_scores(queries, chunks)])
+        return batch
+
+    @cached_property
+    def _queries(self) -> TokenisedTexts:
+        return TokenisedTexts(self.model, "query", self.pairs.queries)
+
+    @cached_property
+    def _chunks(self) -> TokenisedTexts:
+        return TokenisedTexts(self.model, "document", self.pairs.chunks)
+
+    def _drawn(self, rows: Sequence[Mapping[str, Any]], queries: Sequence[int]) -> set[int]:
+        """The same for the same batch, so that a resumed run draws what an uninterrupted one does."""
+        if self.negatives is None:
+            return set()
+        rng = random.Random(f"{self.seed} {[row['chunk'] for row in rows]}")
+        return {chunk for query in queries for chunk in self.negatives.draw(query, rng)}
+
+    def _labels(self, rows: Sequence[Mapping[str, Any]], queries: Sequence[int], chunks: Sequence[int]) -> torch.Tensor:
+        """Shape (n_queries, n_chunks), int8."""
+        row_of = {query: i for i, query in enumerate(queries)}
+        column_of = {chunk: j for j, chunk in enumerate(chunks)}
+        label = torch.full((len(queries), len(chunks)), NEGATIVE, dtype=torch.int8)
+        for query in queries:
+            for chunk in self.pairs.answers[query]:
+                if chunk in column_of:
+                    label[row_of[query], column_of[chunk]] = MASKED
+        for row in rows:
+            for query in row["queries"]:
+                label[row_of[query], column_of[row["chunk"]]] = OWN
+        return label
+
+    def _groups(self, task: str, indices: Sequence[int]) -> dict[str, Any]:
+        """Features of texts sorted by length, in groups that are padded to their own longest."""
+        texts = self._queries if task == "query" else self._chunks
+        limit = _TOKENS_AT_ONCE.get(self.model.device.type)
+        groups: list[list[int]] = []
+        for index in indices:
+            if not groups or (limit is not None and (len(groups[-1]) + 1) * texts.length(index) > limit):
+                groups.append([])
+            groups[-1].append(index)
+        batch: dict[str, Any] = {}
+        for number, group in enumerate(groups):
+            batch |= self._group(task, number, group)
+        return batch
+
+    def _group(self, task: str, number: int, indices: Sequence[int]) -> dict[str, Any]:
+        texts = self._queries if task == "query" else self._chunks
+        return {f"{task}{number}_{name}": value for name, value in texts.features(indices).items()}

@@ -1,0 +1,55 @@
+"""What breaks a training although nothing is wrong with it: no memory, no disk."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedtune import TuningError
+from embedtune_sentence_transformers.options import Options
+
+__all__ = ["telling_of_disk", "telling_of_memory"]
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_NO_DISK = ("no space left", "disk quota", "file too large")
+
+
+@contextmanager
+def telling_of_memory(options: Options, max_seq_length: int | None) -> Iterator[None]:
+    """Turn an allocation that failed into an error that says what to make smaller.
+
+    Raises:
+        TuningError: If one did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise
+        raise TuningError(
+            f"Memory ran out in training, with batch_size={options.batch_size} chunks of up to {max_seq_length} "
+            "tokens. Give a smaller batch_size (half the memory at half of it), a smaller max_seq_length, or "
+            "freeze_layers; `embedtune tune --dry-run` tells what a run needs. The target folder is as it was."
+        ) from error
+
+
+@contextmanager
+def telling_of_disk(folder: Path) -> Iterator[None]:
+    """Turn a write that failed for want of space into an error that says what to do.
+
+    Args:
+        folder: Where the model goes.
+
+    Raises:
+        TuningError: If one did.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors has an error of its own, which carries only words
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not is_full and not any(words in str(error).lower() for words in _NO_DISK):
+            raise
+        raise TuningError(
+            f"The disk is full while writing beside {str(folder)!r}: {error}. The target folder is as it was. Free "
+            "some space, and resume=True goes on from the last checkpoint."
+        ) from error

@@ -1,0 +1,74 @@
+"""Texts as tokens: each text tokenised once, and batches of them padded in groups of like length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedtune_sentence_transformers.loading import DOCUMENT_PROMPTS, QUERY_PROMPTS, prompt_for
+
+__all__ = ["TokenisedTexts"]
+
+_BY_TOKEN = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+"""Features with a number for each token, which the tokenizer knows how to pad."""
+_AT_ONCE = 256
+
+
+class TokenisedTexts:
+    """Texts of one side, by index.
+
+    Args:
+        model: Tokenises, with its prompts.
+        task: ``"query"`` or ``"document"``.
+        texts: In the order of their indices; each is tokenised when it is first asked for, and never again.
+    """
+
+    def __init__(self, model: SentenceTransformer, task: str, texts: Sequence[str]) -> None:
+        self._model = model
+        self._task = task
+        self._texts = texts
+        self._prompt = prompt_for(model, QUERY_PROMPTS if task == "query" else DOCUMENT_PROMPTS)
+        self._tokens: dict[int, dict[str, list[int]]] = {}
+        self._constant: dict[str, Any] = {}
+        self._is_plain = True
+
+    def features(self, indices: Sequence[int]) -> dict[str, Any]:
+        """The model's input for some of the texts, padded to the longest of them."""
+        self._tokenise([index for index in indices if index not in self._tokens])
+        if not self._is_plain:
+            return self._features([self._texts[index] for index in indices])
+        rows = [self._tokens[index] for index in indices]
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        padded = self._model.tokenizer.pad(columns, padding=True, return_tensors="pt")
+        return {**padded, **self._constant}
+
+    def length(self, index: int) -> int:
+        """Tokens of a text; its characters where the model's input is of another kind."""
+        self._tokenise([] if index in self._tokens else [index])
+        return len(self._tokens[index]["input_ids"]) if self._is_plain else len(self._texts[index])
+
+    def _tokenise(self, indices: Sequence[int]) -> None:
+        for start in range(0, len(indices) if self._is_plain else 0, _AT_ONCE):
+            some = indices[start : start + _AT_ONCE]
+            features = self._features([self._texts[index] for index in some])
+            tensors = {name: value for name, value in features.items() if isinstance(value, torch.Tensor)}
+            self._is_plain = set(tensors) <= _BY_TOKEN and {"input_ids", "attention_mask"} <= set(tensors)
+            if not self._is_plain:
+                return
+            self._constant = {name: value for name, value in features.items() if name not in tensors}
+            kept = tensors["attention_mask"].bool()
+            for row, index in enumerate(some):
+                self._tokens[index] = {name: value[row][kept[row]].tolist() for name, value in tensors.items()}
+
+    def _features(self, texts: list[str]) -> dict[str, Any]:
+        if hasattr(self._model, "preprocess"):
+            return dict(self._model.preprocess(texts, prompt=self._prompt, task=self._task))
+        # sentence-transformers 5
+        is_router = type(self._model[0]).__name__ == "Router"
+        prompted = [f"{self._prompt or ''}{text}" for text in texts]
+        features: dict[str, Any] = dict(self._model.tokenize(prompted, **({"task": self._task} if is_router else {})))
+        if self._prompt and not all(getattr(module, "include_prompt", True) for module in self._model):
+            # Tokens of the prompt less its closing special token, as encode() counts them.
+            features["prompt_length"] = self._model.tokenize([self._prompt])["input_ids"].shape[-1] - 1
+        return features
