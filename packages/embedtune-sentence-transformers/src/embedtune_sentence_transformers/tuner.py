@@ -12,12 +12,14 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune import BaseEmbeddingTuner, TuneResult, TuningError
 from embedtune.folders import swap_in
+from embedtune.general_text import neighbours_kept
 from embedtune.plugins import plugin_manager
 from embedtune.plugins.references import parse_reference
 from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.tuner import dataset_digest
 from embedtune_sentence_transformers.card import write_card
 from embedtune_sentence_transformers.choosing import Choice
+from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
 from embedtune_sentence_transformers.failures import telling_of_disk
 from embedtune_sentence_transformers.loading import (
     check_max_seq_length,
@@ -72,12 +74,14 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             session = Session(base, plan, partial, self.options, reading, self.epochs, self.seed, plugins)
             choice = session.choice()
             model = session.model(choice)
+            kept = neighbours_kept(SentenceTransformerEmbedder(base), SentenceTransformerEmbedder(model))
+            logger.info("of the base's ten nearest neighbours of general sentences %.0f%% are left", 100 * kept)
             # A tokenizer is saved with how it was last used: let that be the same in every run, resumed or not.
             model.encode_document(["."], show_progress_bar=False)
             model.save(str(partial / "new"), create_model_card=False, safe_serialization=True)
             result = TuneResult(
                 path=self.path,
-                record=self._record(partial / "new", fingerprint, session, choice, precision),
+                record=self._record(partial / "new", fingerprint, session, choice, precision, kept),
                 history=choice.history,
                 n_pairs=len(pairs),
                 truncated_share=reading.cut,
@@ -143,6 +147,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         session: Session,
         choice: Choice,
         precision: str,
+        neighbours_kept: float,
     ) -> ModelRecord:
         plan, reading = session.plan, session.reading
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
@@ -168,5 +173,6 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             chosen_share=choice.point.share,
             kept_base=choice.kept_base_reason is not None,
             kept_base_reason=choice.kept_base_reason,
+            neighbours_kept=neighbours_kept,
             seen=SeenTexts.of(given) | self._seen_by_base(),
         )
