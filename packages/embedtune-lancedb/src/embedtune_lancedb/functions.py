@@ -48,7 +48,7 @@ class TunableFunction(EmbeddingFunction):
         trainset: QADataset,
         valset: QADataset | None = None,
         path: str | Path | None = None,
-        epochs: int = 1,
+        epochs: int | None = None,
         **options: Any,
     ) -> TuneResult:
         """Tune a copy of the model; this function stays as it is.
@@ -57,7 +57,7 @@ class TunableFunction(EmbeddingFunction):
             trainset: Pairs to train on.
             valset: Chooses the checkpoint; carved from ``trainset``, or replaced by cross-validation, if None.
             path: The model folder to write; give it as ``name`` to ``create`` afterwards.
-            epochs: Passes over the pairs.
+            epochs: Passes over the pairs; by their number if None.
             options: As for `embedtune.tune`.
 
         Raises:

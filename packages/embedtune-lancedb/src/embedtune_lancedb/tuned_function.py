@@ -143,7 +143,7 @@ class TunableSentenceTransformers(TunableFunction, SentenceTransformerEmbeddings
         trainset: QADataset,
         valset: QADataset | None = None,
         path: str | Path | None = None,
-        epochs: int = 1,
+        epochs: int | None = None,
         **options: Any,
     ) -> TuneResult:
         """Tune a fresh copy of the model; see `TunableFunction.finetune`.

@@ -33,7 +33,7 @@ def finetune(
     test: float = 0.2,
     valset: QADataset | None = None,
     tuner: str = "sentence-transformers",
-    epochs: int = 1,
+    epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
     **options: object,
@@ -60,7 +60,7 @@ def finetune(
         test: Share of the LLM's questions that are held out, in [0, 1).
         valset: Chooses the checkpoint; if None, the tuner takes a part of the training questions, or all in turn.
         tuner: Which way of tuning.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; by their number if None.
         seed: Same seed, same questions held out, same weights on the same machine.
         resume: Go on from where an interrupted training stopped.
         options: Of the tuner, such as ``learning_rate`` and ``device``.
