@@ -1,38 +1,100 @@
 """The model card: what was trained on what, what it gained, and how to use it."""
 
+import json
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
 from embedtune import ModelRecord, TuneResult
+from embedtune.report.escaping import in_markdown, shortened
+from embedtune_sentence_transformers.curve import CURVE_FILE, write_curve
 from embedtune_sentence_transformers.embedder import embedding_dimension
+from embedtune_sentence_transformers.pairs import TrainingPairs
+from embedtune_sentence_transformers.reading import Reading
 
 __all__ = ["write_card"]
 
+_TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedtune")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_FOLDERS = re.compile(r"(^|[\s:='\"(\[,])(?:~|[A-Za-z]:)?(?:/(?!/)|\\).*[/\\]", re.DOTALL)
+"""The folders of an absolute path in an option's value; an address such as https://... has none."""
+_VALUE_CHARACTERS = 200
+"""A teacher that is an object may print as pages."""
 
-def write_card(folder: Path, model: SentenceTransformer, result: TuneResult) -> None:
-    """Write ``README.md`` into the model folder.
+
+def write_card(
+    folder: Path, model: SentenceTransformer, result: TuneResult, pairs: TrainingPairs, reading: Reading
+) -> None:
+    """Write ``README.md`` and the picture in it into the model folder.
+
+    No text of a query or chunk is in them, and of a path only the last part.
 
     Args:
         folder: The model folder.
         model: The model in it.
         result: Of the run that made it.
+        pairs: What it was trained on.
+        reading: How much of a text base and tuned model read.
     """
     record = result.record
-    base = record.base_model if not Path(record.base_model).is_absolute() else Path(record.base_model).name
-    kept = f"\nThis folder holds the base's weights: {record.kept_base_reason}.\n"
-    card = f"""---
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-tags: [sentence-transformers, sentence-similarity, feature-extraction, embedtune]
----
+    write_curve(folder, result, _base_name(record))
+    sections = [
+        _front_matter(record),
+        _head(model, record),
+        f"![Training loss and {in_markdown(str(record.configuration['metric']))} on validation]({CURVE_FILE})",
+        _use(model),
+        _training_data(record, pairs, reading),
+        _before_and_after(result),
+        _candidates(result),
+        _general_text(record),
+        "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
+        "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
+    ]
+    card = "\n\n".join(section for section in sections if section) + "\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
-# {base}, tuned with embedtune
-{kept if record.kept_base else ""}
-{embedding_dimension(model)} dimensions, compared by {model.similarity_fn_name or "cosine"}; \
-reads {model.max_seq_length} tokens.
 
-## Use
+def _base_name(record: ModelRecord) -> str:
+    """The base's name on the hub, or the last part of its folder: the rest of a path is its user's own."""
+    if _is_on_hub(record):
+        return record.base_model
+    return re.split(r"[/\\]", record.base_model.rstrip("/\\"))[-1] or "a model"
+
+
+def _is_on_hub(record: ModelRecord) -> bool:
+    return _HUB_NAME.fullmatch(record.base_model) is not None and not Path(record.base_model).exists()
+
+
+def _front_matter(record: ModelRecord) -> str:
+    lines = ["library_name: sentence-transformers", "pipeline_tag: sentence-similarity", f"tags: [{', '.join(_TAGS)}]"]
+    if _is_on_hub(record):
+        lines.append(f"base_model: {json.dumps(record.base_model)}")  # a JSON string is one of YAML
+    return "\n".join(["---", *lines, "---"])
+
+
+def _head(model: SentenceTransformer, record: ModelRecord) -> str:
+    base, compared = in_markdown(_base_name(record)), model.similarity_fn_name or "cosine"
+    reads = f"{model.max_seq_length:,} tokens" if model.max_seq_length is not None else "texts of any length"
+    what = f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
+    if record.kept_base:
+        reason = in_markdown(record.kept_base_reason or "no candidate was better")
+        return f"# {base}, as it was\n\n{what}\n\nThis folder holds the base model's weights: {reason}."
+    return (
+        f"# {base}, tuned with embedtune\n\nFinds the chunks of a corpus that answer a query: {base}, trained on "
+        f"queries with their chunks. {what}\n\nKept: {_chosen(record)}."
+    )
+
+
+def _chosen(record: ModelRecord) -> str:
+    if record.chosen_share == 1:
+        return f"step {record.chosen_step:,}"
+    return f"weights {record.chosen_share:.0%} of the way from the base's to those of step {record.chosen_step:,}"
+
+
+def _use(model: SentenceTransformer) -> str:
+    code = """## Use
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -40,53 +102,102 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("path/to/this/folder")
 queries = model.encode_query(["..."])
 chunks = model.encode_document(["..."])
-```
-{_prompt_lines(model)}
-## Validation
-
-On {record.configuration["validation_queries"]} queries that chose the checkpoint, so these figures flatter it; \
-`embedtune` compares base and tuned on questions that neither has seen.
-
-{_history_table(result)}
-
-Kept: {_chosen(record)}. Pairs in an epoch: {result.n_pairs}. Chunks longer than the model reads: \
-{result.truncated_share:.1%}.
-
-## Settings
-
-{_list(record.configuration)}
-
-Versions: {", ".join(f"{name} {number}" for name, number in record.versions.items())}.
-"""
-    (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _prompt_lines(model: SentenceTransformer) -> str:
+scores = model.similarity(queries, chunks)
+```"""
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
     if not prompts:
-        return ""
+        return code
     return (
-        f"\nThe model was trained with prompts: {prompts}. `encode_query` and `encode_document` put them in front. "
-        "A class that does not must be told, as in `HuggingFaceEmbeddings("
-        "query_encode_kwargs={'prompt_name': 'query'}, encode_kwargs={'prompt_name': 'document'})`.\n"
+        f"{code}\n\nThe model is used with prompts:\n\n```json\n{json.dumps(prompts)}\n```\n\n"
+        "`encode_query` and `encode_document` put them in front. A class that does not must be told, as in "
+        "`HuggingFaceEmbeddings(query_encode_kwargs={'prompt_name': 'query'}, "
+        "encode_kwargs={'prompt_name': 'document'})`."
     )
 
 
-def _chosen(record: ModelRecord) -> str:
-    if record.chosen_share == 1:
-        return f"step {record.chosen_step}"
-    return f"weights {record.chosen_share:.0%} of the way from the base's to those of step {record.chosen_step}"
+def _training_data(record: ModelRecord, pairs: TrainingPairs, reading: Reading) -> str:
+    configuration = record.configuration
+    n_queries, folds = configuration["validation_queries"], configuration.get("cross_validation_folds")
+    validation = f"{n_queries:,} queries" + (f", each held back once in {folds} folds" if folds else " held back")
+    base = (reading.base, reading.cut_by_base)
+    tuned = base if record.kept_base else (reading.chosen, reading.cut)
+    rows = [
+        ("pairs of query and chunk in an epoch", f"{len(pairs):,}"),
+        ("distinct queries", f"{len(pairs.queries):,}"),
+        ("distinct chunks that answer them", f"{pairs.n_answer_chunks:,}"),
+        ("distinct chunks in all", f"{len(pairs.chunks):,}"),
+        ("validation", validation),
+        *_reading_rows("the base model", *base),
+        *_reading_rows("this model", *tuned),
+    ]
+    return "## Training data\n\n" + _table(["", ""], rows)
 
 
-def _history_table(result: TuneResult) -> str:
+def _reading_rows(whose: str, tokens: int | None, cut: float) -> list[tuple[str, str]]:
+    if tokens is None:
+        return [(f"tokens of a text that {whose} reads", "not told by its tokenizer")]
+    return [
+        (f"tokens of a text that {whose} reads", f"{tokens:,}"),
+        (f"answering chunks that are longer than {whose} reads", f"{cut:.1%}"),
+    ]
+
+
+def _before_and_after(result: TuneResult) -> str:
+    record = result.record
+    before, after = record.metrics_before, record.metrics_after
+    rows = [(name, f"{before[name]:.4f}", f"{after[name]:.4f}", f"{after[name] - before[name]:+.4f}") for name in after]
+    told = (
+        f"On the {record.configuration['validation_queries']:,} validation queries. They chose among "
+        f"{len(result.history):,} candidates, the base model among them, **so these figures flatter this model**: "
+        "compare it with the base on questions that neither has seen, by `embedtune.compare`."
+    )
+    if record.configuration.get("cross_validation_folds") and not record.kept_base:
+        told += (
+            " They are of the models of the folds, each on queries held back from it; this model was then trained on "
+            "all pairs in the same way."
+        )
+    return f"## Before and after on validation\n\n{told}\n\n" + _table(["metric", "base", "kept", "difference"], rows)
+
+
+def _candidates(result: TuneResult) -> str:
     names = list(result.history[0].metrics)
-    lines = ["| step | epoch | share | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 3)]
-    for point in result.history:
-        values = " | ".join(f"{point.metrics[name]:.4f}" for name in names)
-        lines.append(f"| {point.step} | {point.epoch:.2f} | {point.share:.0%} | {values} |")
-    return "\n".join(lines)
+    rows = [
+        (
+            f"{point.step:,}",
+            f"{point.epoch:.2f}",
+            f"{point.share:.0%}",
+            *(f"{point.metrics[name]:.4f}" for name in names),
+        )
+        for point in result.history
+    ]
+    told = "Share: of the way from the base model's weights to those of the step. Step 0 is the base model."
+    return f"## All candidates\n\n{told}\n\n" + _table(["step", "epoch", "share", *names], rows, n_names=0)
 
 
-def _list(configuration: object) -> str:
-    assert isinstance(configuration, dict)
-    return "\n".join(f"- {name}: {value}" for name, value in sorted(configuration.items()))
+def _general_text(record: ModelRecord) -> str:
+    if record.neighbours_kept is None:
+        return ""
+    return (
+        "## General text\n\nOf the base model's ten nearest neighbours of general sentences, "
+        f"{record.neighbours_kept:.0%} are still among the ten."
+    )
+
+
+def _settings(record: ModelRecord) -> list[tuple[str, str]]:
+    return [(name, _without_folders(str(value))) for name, value in sorted(record.configuration.items())]
+
+
+def _without_folders(value: str) -> str:
+    """An option's value with the last part of a path alone.
+
+    >>> _without_folders("sentence-transformers:/home/me/rerankers/best")
+    'sentence-transformers:best'
+    """
+    return shortened(_FOLDERS.sub(r"\1", value), _VALUE_CHARACTERS)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], n_names: int = 1) -> str:
+    """A table of GitHub's Markdown; the columns after the first ``n_names`` are of numbers."""
+    rules = ["---" if place < n_names else "---:" for place in range(len(columns))]
+    lines = [list(map(in_markdown, columns)), rules, *(list(map(in_markdown, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -88,7 +88,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
                 seconds=time.monotonic() - started,
                 losses=session.losses,
             )
-            write_card(partial / "new", model, result)
+            write_card(partial / "new", model, result, pairs, reading)
             result.record.write(partial / "new")
             swap_in(self.path)
         self.result = result
