@@ -50,7 +50,16 @@ ADAPTERS = (
         import_name="embedtune_sentence_transformers",
         extra="sentence-transformers",
         may_import=COMMON
-        | {"sentence_transformers", "transformers", "torch", "datasets", "safetensors", "huggingface_hub", "tqdm"},
+        | {
+            "sentence_transformers",
+            "transformers",
+            "torch",
+            "datasets",
+            "safetensors",
+            "huggingface_hub",
+            "tqdm",
+            "peft",
+        },
     ),
     Room(
         distribution="embedtune-lancedb",
