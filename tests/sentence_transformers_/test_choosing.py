@@ -87,7 +87,10 @@ def test_folds_of_unlike_candidates_are_not_mixed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shuffled_answers_keep_the_base(tiny_model: Path, code_words: QADataset, tmp_path: Path, seed: int) -> None:
-    """Nothing that holds on other questions can be learned from them."""
+    """Nothing that holds on other questions can be learned from them.
+
+    One standard error bounds chance and does not end it: of the seeds 0 to 23, six took a tuned model.
+    """
     import random
 
     chunks = list(code_words.corpus)

@@ -93,7 +93,7 @@ def add_lora(model: SentenceTransformer, rank: int, seed: int = 0) -> None:
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=frozen or None
     )
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(config, transformer)
 
 
