@@ -87,7 +87,7 @@ import resource, sys
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from embedtune import QADataset, tune
 import embedtune_sentence_transformers.tuner
-texts = {f"c{i}": f"apple {i} " * 590 for i in range(240)}
+texts = {f"c{i}": f"apple {i} " * 280 for i in range(240)}
 train = QADataset({f"q{i}": f"river {i}" for i in range(240)}, texts, {f"q{i}": [f"c{i}"] for i in range(240)})
 val = QADataset({"a": "tower", "b": "candle"}, {"1": "violin", "2": "desert"}, {"a": ["1"], "b": ["2"]})
 mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
