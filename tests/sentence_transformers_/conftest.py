@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedtune import QADataset
+from small_models import tiny_model as make_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,10 @@ def code_words() -> QADataset:
         corpus[f"c{i}"] = " ".join(secret[word] for word in words)
         relevant[f"q{i}"] = [f"c{i}"]
     return QADataset(queries, corpus, relevant)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(code_words: QADataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is trained in a second or two; each code word is one of its tokens."""
+    words = " ".join([*code_words.queries.values(), *code_words.corpus.values()]).split()
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny", words)

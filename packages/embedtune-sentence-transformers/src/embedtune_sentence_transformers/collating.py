@@ -49,9 +49,9 @@ class RowCollator:
             queries, chunks = [row["queries"][0] for row in rows], [row["chunk"] for row in rows]
             sides = {**self._group("query", 0, queries), **self._group("document", 0, chunks)}
             return {**sides, "label": torch.ones(len(rows))}
-        queries = sorted({q for row in rows for q in row["queries"]}, key=lambda q: (self._queries.length(q), q))
+        queries = self._queries.by_length({q for row in rows for q in row["queries"]})
         drawn = self._drawn(rows, queries)
-        chunks = sorted({row["chunk"] for row in rows} | drawn, key=lambda c: (self._chunks.length(c), c))
+        chunks = self._chunks.by_length({row["chunk"] for row in rows} | drawn)
         label = self._labels(rows, queries, chunks)
         batch = {**self._groups("query", queries), **self._groups("document", chunks), "label": label}
         if self.negatives is not None and self.negatives.teacher is not None:

@@ -11,7 +11,8 @@ from embedtune_sentence_transformers.options import Options
 __all__ = ["telling_of_disk", "telling_of_memory"]
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
-_NO_DISK = ("no space left", "disk quota", "file too large")
+_NO_DISK = ("no space left", "disk quota", "file too large", "disk is full", "file write failed", "unexpected pos")
+"""The last two are torch's, whose writer does not say why a write failed or fell short."""
 
 
 @contextmanager

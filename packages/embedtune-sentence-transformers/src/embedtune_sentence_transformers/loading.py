@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -133,6 +134,10 @@ def _check_device(device: str | None) -> None:
 
 def check_max_seq_length(model: SentenceTransformer, ref: str, max_seq_length: int) -> None:
     """Refuse what the model has no positions for, which else fails at the first text that is long enough."""
+    if model.max_seq_length is not None and math.isinf(model.max_seq_length):
+        raise EmbeddingError(
+            f"max_seq_length={max_seq_length} does not fit {ref!r}, which reads texts whole: leave it out."
+        )
     positions = positions_of(model)
     if max_seq_length < 2 or (positions is not None and max_seq_length > positions):
         limit = f"; the model has {positions} positions" if positions is not None else ""

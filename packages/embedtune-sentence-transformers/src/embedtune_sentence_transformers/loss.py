@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from embedtune import TuningError
+from embedtune_sentence_transformers.embedder import embedding_dimension
 
 __all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss"]
 
@@ -116,11 +117,12 @@ def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | Non
         settings: Of `MaskedInBatchLoss`, where none is given.
 
     Raises:
-        TuningError: If the callable returns no loss.
+        TuningError: If the callable returns no loss, or the model has not so many dimensions.
     """
     if given is None:
         similarity = str(model.similarity_fn_name or "cosine")
         temperature = temperature or (1.0 if similarity == "dot" else 0.05)
+        _check_dims(model, settings.get("dims", ()))
         return MaskedInBatchLoss(model, temperature, similarity, **settings)
     if isinstance(given, nn.Module):
         # A copy, so that each run begins with it as it was given; in it this model stands for its own.
@@ -130,6 +132,15 @@ def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | Non
     if not isinstance(loss, nn.Module):
         raise TuningError(f"The callable given as loss must return a torch.nn.Module; got {loss!r:.80}.")
     return loss
+
+
+def _check_dims(model: SentenceTransformer, dims: Sequence[int]) -> None:
+    largest, there_are = max(dims, default=0), embedding_dimension(model)
+    if largest > there_are:
+        raise TuningError(
+            f"matryoshka_dims={tuple(dims)!r} must be leading dimensions of the model's vectors: {largest} are more "
+            f"than its {there_are}."
+        )
 
 
 def described_loss(loss: Any) -> str | None:

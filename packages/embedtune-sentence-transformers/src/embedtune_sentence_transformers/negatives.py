@@ -5,7 +5,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +14,19 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
+from embedtune.reranking import ScoreOnce
+from embedtune.search import EmbedOnce
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
 from embedtune_sentence_transformers.options import DEPTH, Options
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.teaching import Teacher
-
-if TYPE_CHECKING:
-    from embedtune.plugins import PluginManager
 
 __all__ = ["HardNegatives", "NegativeMiner", "mine"]
 
 logger = logging.getLogger(__name__)
 
 _SEARCHED = 128
-"""Nearest chunks that are looked through for them."""
+"""Nearest chunks below the margin that are looked through for them."""
 _SAME = 0.95
 """A chunk so near to an answer (cosine) most likely answers too."""
 _AT_ONCE = 1024
@@ -60,20 +58,25 @@ class NegativeMiner:
 
     Args:
         pairs: The run's.
-        options: How many, how hard, how often anew, and who teaches.
+        options: How many, how hard, and how often anew.
         folder: The run's.
         precision: ``"fp32"`` or ``"bf16"``.
-        plugins: Where a teacher is looked up.
+        teacher: Scores them, if there is one.
     """
 
     def __init__(
-        self, pairs: TrainingPairs, options: Options, folder: Path, precision: str, plugins: "PluginManager"
+        self,
+        pairs: TrainingPairs,
+        options: Options,
+        folder: Path,
+        precision: str,
+        teacher: ScoreOnce | EmbedOnce | None,
     ) -> None:
         self._pairs = pairs
         self._options = options
         self._folder = folder
         self._precision = precision
-        self._plugins = plugins
+        self._teacher = teacher
 
     def negatives(self, model: SentenceTransformer, epoch: int) -> HardNegatives:
         """Those of an epoch, mined with the model as it is where they are not there yet."""
@@ -89,10 +92,8 @@ class NegativeMiner:
             with replace_file(file) as partial:
                 save_file({"chunks": found}, partial)
         chunks = load_file(file)["chunks"]
-        teacher = None
-        if self._options.teacher is not None:
-            teacher = Teacher.of(self._options.teacher, self._pairs, chunks, self._folder, self._plugins)
-        return HardNegatives(chunks, self._options.hard_negatives, teacher)
+        scores = Teacher.of(self._teacher, self._pairs, chunks) if self._teacher is not None else None
+        return HardNegatives(chunks, self._options.hard_negatives, scores)
 
 
 def mine(pairs: TrainingPairs, embedder: Embedder, *, margin: float) -> npt.NDArray[np.int32]:
@@ -118,11 +119,13 @@ def mine(pairs: TrainingPairs, embedder: Embedder, *, margin: float) -> npt.NDAr
     n_searched = min(_SEARCHED, len(pairs.chunks))
     for start in range(0, len(queries), _AT_ONCE):
         scores = queries[start : start + _AT_ONCE] @ chunks.T
+        limits = [margin * scores[row, list(pairs.answers[start + row])].max() for row in range(len(scores))]
+        # Set aside before the search: where many chunks are above the margin, the nearest would all be such.
+        scores[scores >= np.array(limits)[:, None]] = -np.inf
         nearest = np.argpartition(-scores, n_searched - 1, axis=1)[:, :n_searched]
         for row, candidates in enumerate(nearest):
             answers = list(pairs.answers[start + row])
-            limit = margin * float(scores[row, answers].max())
-            kept = candidates[(scores[row, candidates] < limit) & ~np.isin(candidates, answers)]
+            kept = candidates[(scores[row, candidates] > -np.inf) & ~np.isin(candidates, answers)]
             kept = kept[(chunks[kept] @ chunks[answers].T).max(axis=1, initial=-1.0) < _SAME]
             kept = kept[np.lexsort((kept, -scores[row, kept]))][:DEPTH]
             found[start + row, : len(kept)] = kept

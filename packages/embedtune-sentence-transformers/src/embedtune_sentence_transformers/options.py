@@ -1,6 +1,7 @@
 """The options of the tuner, checked."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from embedtune import TuningError
@@ -136,5 +137,16 @@ class Options:
         """All options, as they stand in a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "loss": described_loss(self.loss),
-            "teacher": self.teacher if self.teacher is None or isinstance(self.teacher, str) else str(self.teacher),
+            "teacher": _described_teacher(self.teacher),
         }
+
+
+def _described_teacher(teacher: Any) -> str | None:
+    """A teacher's name, or its class and fingerprint: the same for the same teacher, in the next process too."""
+    if teacher is None or isinstance(teacher, str | Path):
+        return str(teacher) if teacher is not None else None
+    name, fingerprint = (
+        f"{type(teacher).__module__}.{type(teacher).__qualname__}",
+        getattr(teacher, "fingerprint", None),
+    )
+    return f"{name}({fingerprint})" if isinstance(fingerprint, str) else name

@@ -64,8 +64,15 @@ def _blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     return []
 
 
-def add_lora(model: SentenceTransformer, rank: int) -> None:
+def add_lora(model: SentenceTransformer, rank: int, seed: int = 0) -> None:
     """Train low-rank additions to the linear layers instead of the weights (Hu et al. 2021).
+
+    A layer that is frozen already gets none.
+
+    Args:
+        model: Gets them in place.
+        rank: Of the additions.
+        seed: Draws what they begin with.
 
     Raises:
         TuningError: If peft is not installed, or the model is no transformer.
@@ -77,9 +84,17 @@ def add_lora(model: SentenceTransformer, rank: int) -> None:
     transformer = _transformer(model)
     if transformer is None:
         raise TuningError("lora_rank needs a transformer: this model has none. Leave lora_rank out.")
-    inject_adapter_in_model(
-        LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear"), transformer
+    frozen = [
+        name
+        for name, module in transformer.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), torch.nn.Parameter) and not weight.requires_grad
+    ]
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=frozen or None
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        inject_adapter_in_model(config, transformer)
 
 
 def plain_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

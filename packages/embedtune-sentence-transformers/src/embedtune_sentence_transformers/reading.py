@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sentence_transformers import SentenceTransformer
 
-from embedtune_sentence_transformers.loading import positions_of
+from embedtune_sentence_transformers.loading import DOCUMENT_PROMPTS, positions_of, prompt_for
 from embedtune_sentence_transformers.pairs import TrainingPairs
 
 __all__ = ["Reading", "chosen_reading"]
@@ -29,7 +29,7 @@ class Reading:
     """Tokens read of a text, and what that leaves out."""
 
     base: int | None
-    """What the base model reads; None where its tokenizer cannot say."""
+    """What the base model reads; None where it reads all, or cannot say."""
     chosen: int | None
     """What the tuned model reads."""
     cut_by_base: float
@@ -60,8 +60,10 @@ def chosen_reading(model: SentenceTransformer, pairs: TrainingPairs, wanted: int
         wanted: As `Options.max_seq_length`, checked already.
     """
     base = model.max_seq_length
-    lengths = _token_counts(model, pairs, base or wanted or LARGEST_UNASKED)
-    if base is None or lengths is None:
+    if base is None or math.isinf(base):  # a model of embeddings alone reads all
+        return Reading(None, wanted, 0.0, 0.0, 1.0)
+    lengths = _token_counts(model, pairs, max(base, wanted or 0, LARGEST_UNASKED))
+    if lengths is None:
         return Reading(base, wanted or base, 0.0, 0.0, 1.0)
     chosen = wanted or _length_for(lengths, base, positions_of(model))
     reading = Reading(
@@ -87,6 +89,7 @@ def _token_counts(model: SentenceTransformer, pairs: TrainingPairs, limit: int) 
     tokenizer: Any = getattr(model, "tokenizer", None)
     if not callable(tokenizer):
         return None
+    prompt = prompt_for(model, DOCUMENT_PROMPTS) or ""
     # A token is at least one character, and a chunk of 20 characters a token is cut for sure.
-    texts = [chunk[: 20 * max(limit, LARGEST_UNASKED)] for chunk in pairs.answer_chunks]
+    texts = [(prompt + chunk)[: 20 * limit] for chunk in pairs.answer_chunks]
     return np.array([len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]])

@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from embedtune import QADataset
 from embedtune.comparison.pairing import clusters_of
 from embedtune.plugins import PluginManager
+from embedtune.reranking import ScoreOnce
 from embedtune.search import EmbedOnce
 from embedtune.validation import ValidationPlan
 from embedtune_sentence_transformers.choosing import Choice, choose
@@ -29,6 +30,7 @@ from embedtune_sentence_transformers.preparing import (
 )
 from embedtune_sentence_transformers.reading import Reading
 from embedtune_sentence_transformers.scoring import Candidate, Candidates, Scorer
+from embedtune_sentence_transformers.teaching import find_teacher
 from embedtune_sentence_transformers.training import Run, Trained
 
 __all__ = ["Session"]
@@ -61,7 +63,12 @@ class Session:
     _base_vectors: EmbedOnce | None = field(default=None, init=False)
 
     def choice(self) -> Choice:
-        """Train and score what is not yet, and choose."""
+        """Train and score what is not yet, and choose.
+
+        Raises:
+            TuningError: If training breaks down, or the teacher is neither a reranker nor an embedder.
+        """
+        _ = self._teacher  # before any costly work: it may not be there
         runs = [self._fold(number, *fold) for number, fold in enumerate(self.plan.folds)]
         clusters: list[int] = []
         for _, valset in self.plan.folds:
@@ -143,7 +150,7 @@ class Session:
             freeze_word_embeddings(model)
         freeze_layers(model, self.options.freeze_layers)
         if self.options.lora_rank is not None:
-            add_lora(model, self.options.lora_rank)
+            add_lora(model, self.options.lora_rank, self.seed)
         return Run(
             model=model,
             pairs=pairs_of(trainset, self.options.all_answers),
@@ -155,4 +162,11 @@ class Session:
             plugins=self.plugins,
             stop_at=stop_at,
             title=title,
+            teacher=self._teacher,
         )
+
+    @cached_property
+    def _teacher(self) -> ScoreOnce | EmbedOnce | None:
+        """One for all runs, so that what one fold has asked is kept for the next."""
+        given = self.options.teacher
+        return find_teacher(given, self.plugins, self.folder / "teacher") if given is not None else None

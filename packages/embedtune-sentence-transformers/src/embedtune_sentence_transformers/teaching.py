@@ -12,7 +12,6 @@ import torch
 
 from embedtune import EvaluationError, TuningError
 from embedtune.caches import ScoreCache
-from embedtune.protocols import Embedder, Reranker
 from embedtune.reranking import ScoreOnce
 from embedtune.resolve import as_embedder, as_reranker
 from embedtune.search import EmbedOnce
@@ -37,19 +36,8 @@ class Teacher:
     """By query and chunk; logits, or similarities over 0.05."""
 
     @classmethod
-    def of(
-        cls,
-        given: object,
-        pairs: TrainingPairs,
-        negatives: npt.NDArray[np.int32],
-        folder: Path,
-        plugins: "PluginManager",
-    ) -> "Teacher":
-        """Ask the teacher; a reranker's answers are kept in ``folder``.
-
-        Raises:
-            TuningError: If it is neither a reranker nor an embedder.
-        """
+    def of(cls, teacher: ScoreOnce | EmbedOnce, pairs: TrainingPairs, negatives: npt.NDArray[np.int32]) -> "Teacher":
+        """Ask the teacher what it was not asked before."""
         asked = [
             (query, int(chunk))
             for query in range(len(pairs.queries))
@@ -57,11 +45,10 @@ class Teacher:
             if chunk >= 0
         ]
         texts = [(pairs.queries[query], pairs.chunks[chunk]) for query, chunk in asked]
-        teacher = find_teacher(given, plugins)
-        if isinstance(teacher, Reranker):
-            scores = ScoreOnce(teacher, ScoreCache(folder / "teacher")).score(texts)
+        if isinstance(teacher, ScoreOnce):
+            scores = teacher.score(texts)
         else:
-            scores = _similarities(EmbedOnce(teacher), texts) / _COSINE_TEMPERATURE
+            scores = _similarities(teacher, texts) / _COSINE_TEMPERATURE
         return cls(dict(zip(asked, map(float, scores), strict=True)))
 
     def matrix(self, queries: Sequence[int], chunks: Sequence[int]) -> torch.Tensor:
@@ -70,22 +57,26 @@ class Teacher:
         return torch.tensor(rows, dtype=torch.float32)
 
 
-def find_teacher(given: object, plugins: "PluginManager") -> Reranker | Embedder:
-    """The teacher that is meant.
+def find_teacher(given: object, plugins: "PluginManager", folder: Path) -> ScoreOnce | EmbedOnce:
+    """The teacher that is meant, asked once for each pair or text for as long as the object lives.
 
     Args:
         given: A reference or object; one that reranks is taken as a reranker, any other as an embedder.
         plugins: Where it is looked up.
+        folder: Where a reranker's scores are kept for a resumed run.
 
     Raises:
         TuningError: If it is neither.
     """
     reasons = []
-    for find in (as_reranker, as_embedder):
-        try:
-            return find(given, plugins)
-        except (EvaluationError, LookupError) as error:
-            reasons.append(str(error))
+    try:
+        return ScoreOnce(as_reranker(given, plugins), ScoreCache(folder))
+    except (EvaluationError, LookupError) as error:
+        reasons.append(str(error))
+    try:
+        return EmbedOnce(as_embedder(given, plugins))
+    except (EvaluationError, LookupError) as error:
+        reasons.append(str(error))
     raise TuningError(f"teacher={given!r:.80} is neither a reranker nor an embedder: {' '.join(reasons)}")
 
 

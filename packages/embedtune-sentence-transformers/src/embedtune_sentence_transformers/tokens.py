@@ -1,6 +1,6 @@
 """Texts as tokens: each text tokenised once, and batches of them padded in groups of like length."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,11 @@ class TokenisedTexts:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         padded = self._model.tokenizer.pad(columns, padding=True, return_tensors="pt")
         return {**padded, **self._constant}
+
+    def by_length(self, indices: Collection[int]) -> list[int]:
+        """The indices, shortest text first; what is not tokenised yet is tokenised together."""
+        self._tokenise([index for index in sorted(indices) if index not in self._tokens])
+        return sorted(indices, key=lambda index: (self.length(index), index))
 
     def length(self, index: int) -> int:
         """Tokens of a text; its characters where the model's input is of another kind."""

@@ -17,6 +17,8 @@ from transformers import PrinterCallback, ProgressCallback
 
 from embedtune.folders import replace_file
 from embedtune.plugins import PluginManager
+from embedtune.reranking import ScoreOnce
+from embedtune.search import EmbedOnce
 from embedtune_sentence_transformers.collating import RowCollator
 from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
@@ -80,6 +82,7 @@ class Run:
         stop_at: The validation point to end at; the last if None.
         title: For the progress bar.
         plugins: Who hears of training events.
+        teacher: Whose scores are followed.
     """
 
     model: SentenceTransformer
@@ -92,6 +95,7 @@ class Run:
     plugins: PluginManager
     stop_at: int | None = None
     title: str = "tuning"
+    teacher: ScoreOnce | EmbedOnce | None = None
     _miner: NegativeMiner | None = field(default=None, init=False)
 
     @cached_property
@@ -153,7 +157,7 @@ class Run:
         """Hard negatives for an epoch: the base's, or where asked for those of the model as it is."""
         if self.options.hard_negatives == 0:
             return
-        self._miner = self._miner or NegativeMiner(self.pairs, self.options, self.folder, self.precision, self.plugins)
+        self._miner = self._miner or NegativeMiner(self.pairs, self.options, self.folder, self.precision, self.teacher)
         self._collator.negatives = self._miner.negatives(self.model, epoch)
 
     def _arguments(self) -> SentenceTransformerTrainingArguments:

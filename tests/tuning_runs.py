@@ -1,0 +1,112 @@
+"""Short runs of the tuner, runs that stop in the middle, and what they leave."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embedtune import QADataset, TrainingEvent, TuneResult, hookimpl, tune
+from embedtune.plugins import PluginManager
+from embedtune.protocols import Vectors
+
+__all__ = [
+    "QUICK",
+    "CodeTeacher",
+    "cross_validated",
+    "interrupted",
+    "one_thread",
+    "resumed_weights",
+    "same_tensors",
+    "stopping_at",
+    "tuned",
+    "weights",
+]
+
+QUICK = {"device": "cpu", "progress": False, "precision": "fp32", "batch_size": 8, "learning_rate": 3e-3}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrices as small as a tiny model's take ten times as long where busy cores share them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def tuned(model: object, dataset: QADataset, path: Path, **options: object) -> TuneResult:
+    """A run on 70% of a data set that is validated on the rest."""
+    split = dataset.split(val=0.3, test=0)
+    with one_thread():
+        return tune(model, split.train, split.val, path, **(QUICK | options))
+
+
+def cross_validated(model: object, dataset: QADataset, path: Path, **options: object) -> TuneResult:
+    """A run that is chosen in folds."""
+    with one_thread():
+        return tune(model, dataset, path=path, **(QUICK | options))
+
+
+def weights(folder: Path) -> bytes:
+    """The file of weights, to the byte."""
+    return (folder / "model.safetensors").read_bytes()
+
+
+def same_tensors(one: Path, other: Path) -> dict[str, bool]:
+    """By name, whether the tensors of two model folders are equal to the bit."""
+    ours, theirs = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    return {name: torch.equal(ours[name], theirs[name]) for name in ours}
+
+
+def stopping_at(step: int) -> PluginManager:
+    """All plugins, and one that raises KeyboardInterrupt as Ctrl+C would, once, after a step."""
+
+    class Stop:
+        @hookimpl
+        def embedtune_training_event(self, event: TrainingEvent) -> None:
+            if (event.kind, event.step) == ("step", step):
+                raise KeyboardInterrupt
+
+    manager = PluginManager()
+    manager.register(Stop(), "stop", "test 1")
+    return manager
+
+
+def interrupted(model: object, dataset: QADataset, path: Path, step: int, **options: object) -> None:
+    """A run that Ctrl+C ends after a step; each step is a checkpoint."""
+    with pytest.raises(KeyboardInterrupt):
+        tuned(model, dataset, path, plugins=stopping_at(step), checkpoint_steps=1, **options)
+
+
+def resumed_weights(model: object, dataset: QADataset, path: Path, step: int, **options: object) -> bytes:
+    """The weights of a run that was interrupted after a step and gone on with."""
+    interrupted(model, dataset, path, step, **options)
+    tuned(model, dataset, path, resume=True, checkpoint_steps=1, **options)
+    return weights(path)
+
+
+class CodeTeacher:
+    """A reranker that knows the answers of a data set by heart, and counts what it is asked."""
+
+    def __init__(self, dataset: QADataset, fingerprint: str | None = "knows-the-code") -> None:
+        self._right = {
+            (dataset.queries[query], dataset.corpus[chunk])
+            for query, chunks in dataset.relevant_docs.items()
+            for chunk in chunks
+        }
+        digest = hashlib.sha256(repr(sorted(self._right)).encode()).hexdigest()
+        self.fingerprint = fingerprint and f"{fingerprint}-{digest[:8]}"
+        self.asked: list[tuple[str, str]] = []
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+        """10 for an answer, else -10."""
+        self.asked += pairs
+        return np.array([10 if pair in self._right else -10 for pair in pairs], dtype=np.float32)
