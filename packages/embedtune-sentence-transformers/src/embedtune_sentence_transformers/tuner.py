@@ -84,7 +84,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
                 record=self._record(partial / "new", fingerprint, session, choice, precision, kept),
                 history=choice.history,
                 n_pairs=len(pairs),
-                truncated_share=reading.cut,
+                truncated_share=reading.cut_by_base if choice.kept_base_reason else reading.cut,
                 seconds=time.monotonic() - started,
                 losses=session.losses,
             )
