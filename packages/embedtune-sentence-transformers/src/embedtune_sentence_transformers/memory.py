@@ -1,11 +1,18 @@
-"""Memory that the C library keeps between training steps, instead of giving it back and taking it anew."""
+"""Memory that the C library keeps between training steps, instead of giving it back and taking it anew; how much."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["kept_memory"]
+import torch
+
+__all__ = ["MIB", "MemoryMeter", "kept_memory"]
+
+MIB = 1 << 20
+"""Bytes."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """mallopt(3)'s names for: how much free memory goes back to the system, and how many blocks get a mapping of their
@@ -29,3 +36,30 @@ def kept_memory() -> Iterator[None]:
         for name, value in _DEFAULTS.items():
             libc.mallopt(name, value)
         libc.malloc_trim(0)
+
+
+class MemoryMeter:
+    """The most memory that was seen since the meter was made, before the model was loaded."""
+
+    def __init__(self) -> None:
+        self._before = self._most = _resident_mib()
+
+    def note(self) -> None:
+        """Look at it now; within `kept_memory` what was freed shortly before still counts."""
+        if self._most is not None:
+            self._most = max(self._most, _resident_mib() or 0.0)
+
+    def peak_mib(self, device: torch.device) -> float | None:
+        """Growth of the process on a CPU, all of PyTorch's tensors on a GPU; None where the system does not say."""
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device) / MIB
+        return None if self._most is None or self._before is None else self._most - self._before
+
+
+def _resident_mib() -> float | None:
+    """Physical memory of this process, on Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+    except (OSError, AttributeError, ValueError):
+        return None

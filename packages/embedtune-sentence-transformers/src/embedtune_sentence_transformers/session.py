@@ -84,7 +84,7 @@ class Session:
         model = self._fresh()
         if self.plan.is_cross_validation:
             is_mean = choice.point.share < 1
-            run = self._run(self.plan.trainset, "run-all", "tuning on all", None, None if is_mean else choice.index)
+            run = self.run(self.plan.trainset, "run-all", "tuning on all", None, None if is_mean else choice.index)
             state = self._trained(run).state
         elif choice.point.share < 1:
             state = load_file(self.folder / "run-0" / "final.safetensors")
@@ -104,7 +104,7 @@ class Session:
         if 0 not in candidates:
             logger.info("scoring the base model on %d validation queries", len(valset))
             candidates.add(Candidate(0, 0, 0.0, scorer.score(self._base_vectors)), None)
-        run = self._run(trainset, candidates.folder.name, title, scorer)
+        run = self.run(trainset, candidates.folder.name, title, scorer)
         self._interpolate(run, self._trained(run, candidates), candidates)
         return candidates
 
@@ -140,9 +140,16 @@ class Session:
             model.max_seq_length = self.reading.chosen
         return model
 
-    def _run(
-        self, trainset: QADataset, name: str, title: str, scorer: Scorer | None, stop_at: int | None = None
-    ) -> Run:
+    def run(self, trainset: QADataset, name: str, title: str, scorer: Scorer | None, stop_at: int | None = None) -> Run:
+        """A run on a fresh copy of the base, prepared as the options say; nothing is trained yet.
+
+        Args:
+            trainset: What it is trained on.
+            name: Of its folder.
+            title: For the progress bar.
+            scorer: Validates, or None where only the last step counts.
+            stop_at: The validation point to end at; the last if None.
+        """
         model = self._fresh()
         if self.options.dropout is not None:
             set_dropout(model, self.options.dropout)

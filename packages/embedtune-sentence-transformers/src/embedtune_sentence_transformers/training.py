@@ -32,7 +32,7 @@ from embedtune_sentence_transformers.progress import Progress
 from embedtune_sentence_transformers.schedule import Schedule
 from embedtune_sentence_transformers.scoring import Candidates, Scorer
 
-__all__ = ["Run", "Trained"]
+__all__ = ["Run", "Trained", "rows_of", "schedule_of"]
 
 _FINAL = "final.safetensors"
 _LOSSES = "losses.json"
@@ -101,13 +101,12 @@ class Run:
     @cached_property
     def rows(self) -> dict[str, list[object]]:
         """What steps are drawn from; single pairs for a loss of the library's."""
-        return self.pairs.rows(1) if self.options.loss is not None else self.pairs.rows()
+        return rows_of(self.pairs, self.options)
 
     @property
     def schedule(self) -> Schedule:
         """Batches and validation points."""
-        n_rows, options = len(self.rows["chunk"]), self.options
-        return Schedule(n_rows, self.epochs, options.batch_size, options.validations_per_epoch)
+        return schedule_of(len(self.rows["chunk"]), self.epochs, self.options)
 
     @property
     def precision(self) -> str:
@@ -184,6 +183,16 @@ class Run:
             dataloader_pin_memory=device == "cuda",
             remove_unused_columns=False,
         )
+
+
+def rows_of(pairs: TrainingPairs, options: Options) -> dict[str, list[object]]:
+    """What the steps of a run on these pairs are drawn from."""
+    return pairs.rows(1) if options.loss is not None else pairs.rows()
+
+
+def schedule_of(n_rows: int, epochs: int, options: Options) -> Schedule:
+    """The schedule of a run on so many rows."""
+    return Schedule(n_rows, epochs, options.batch_size, options.validations_per_epoch)
 
 
 def _without_mtime(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 import copy
 import logging
 import platform
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import ClassVar
 
 from sentence_transformers import SentenceTransformer
 
-from embedtune import BaseEmbeddingTuner, TuneResult, TuningError
+from embedtune import BaseEmbeddingTuner, TuneResult, TuningError, TuningEstimate
 from embedtune.folders import swap_in
 from embedtune.general_text import neighbours_kept
 from embedtune.plugins import plugin_manager
@@ -20,6 +21,7 @@ from embedtune.tuner import dataset_digest
 from embedtune_sentence_transformers.card import write_card
 from embedtune_sentence_transformers.choosing import Choice
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+from embedtune_sentence_transformers.estimating import Estimator
 from embedtune_sentence_transformers.failures import telling_of_disk
 from embedtune_sentence_transformers.loading import (
     check_max_seq_length,
@@ -29,6 +31,7 @@ from embedtune_sentence_transformers.loading import (
     local_folder,
     model_fingerprint,
 )
+from embedtune_sentence_transformers.memory import MemoryMeter
 from embedtune_sentence_transformers.options import Options as TuningOptions
 from embedtune_sentence_transformers.pairs import pairs_of
 from embedtune_sentence_transformers.precision import chosen_precision
@@ -92,6 +95,24 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             result.record.write(partial / "new")
             swap_in(self.path)
         self.result = result
+
+    def estimate(self) -> TuningEstimate:
+        """What `finetune` would do and cost, timed on a copy of the model that is thrown away.
+
+        The longest batch that the data can give goes through the real trainer, then up to three that are timed, and
+        a sample of the validation texts is embedded. Nothing is written but a temporary folder, which goes again.
+
+        Raises:
+            TuningError: If the data leave nothing to validate on, or memory runs out.
+        """
+        memory, started = MemoryMeter(), time.monotonic()
+        plan = self.plan(self.options.folds)
+        base = self._load_base()
+        reading = chosen_reading(base, pairs_of(plan.trainset, self.options.all_answers), self.options.max_seq_length)
+        with tempfile.TemporaryDirectory(prefix="embedtune-") as folder:
+            plugins = self.plugins or plugin_manager()
+            session = Session(base, plan, Path(folder), self.options, reading, self.epochs, self.seed, plugins)
+            return Estimator(session, memory, started).estimate()
 
     def _load_base(self) -> SentenceTransformer:
         if isinstance(self.model, SentenceTransformer):

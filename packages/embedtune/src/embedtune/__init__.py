@@ -52,6 +52,7 @@ from embedtune.search import ExactSearch
 from embedtune.sources import read_chunks
 from embedtune.splitting import LeakReport, Split, leaks
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, tune
+from embedtune.tuning_estimate import TuningEstimate, estimate_tuning
 
 __version__ = "0.1.0"
 
@@ -104,9 +105,11 @@ __all__ = [
     "TrainingEvent",
     "TuneResult",
     "TuningError",
+    "TuningEstimate",
     "as_embedder",
     "compare",
     "estimate",
+    "estimate_tuning",
     "evaluate",
     "evaluate_dims",
     "gate",

@@ -16,6 +16,7 @@ from embedtune.dataset import QADataset
 from embedtune.errors import ModelFolderError, TuningError
 from embedtune.folders import check_target, claim_target, heal, partial_of, replace_file
 from embedtune.records import ModelRecord, is_model_folder
+from embedtune.tuning_estimate import TuningEstimate
 from embedtune.validation import ValidationPlan, check_independent, plan_validation
 
 if TYPE_CHECKING:
@@ -153,6 +154,17 @@ class BaseEmbeddingTuner(ABC):
     def finetune(self) -> None:
         """Train, write the model folder, and set ``self.result``."""
 
+    def estimate(self) -> TuningEstimate:
+        """What `finetune` would do and cost, in steps, minutes and MiB; writes nothing that stays.
+
+        Raises:
+            TuningError: If this tuner gives no estimate.
+        """
+        raise TuningError(
+            f"The tuner {self.name!r} gives no estimate: {type(self).__name__} has no estimate() of its own. Leave "
+            "--dry-run out, and try it on a part of the data."
+        )
+
     def helper(self) -> None:  # noqa: B027 - a hook that may stay empty
         """A hook for subclasses, called by nobody in core."""
 
@@ -194,6 +206,9 @@ class BaseEmbeddingTuner(ABC):
                 f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. "
                 f"Options: {', '.join(known) or 'none'}."
             )
+        for field in dataclasses.fields(self.Options):
+            if field.type is bool and isinstance(options.get(field.name), str):  # "no" would count as yes
+                raise TuningError(f"{field.name} must be True or False; got {options[field.name]!r}.")
         return self.Options(**options)
 
 

@@ -1,7 +1,7 @@
 """The commands."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,10 +17,9 @@ from embedtune.cli.evaluation_commands import (
 )
 from embedtune.cli.generate_command import generate
 from embedtune.cli.options import Json, Seed, stoppable, write_json
-from embedtune.cli.tables import plugin_table, tuning_table
-from embedtune.dataset import QADataset
+from embedtune.cli.tables import plugin_table
+from embedtune.cli.tune_command import tune_command
 from embedtune.plugins import plugin_manager
-from embedtune.tuner import TuneResult, tune
 
 __all__ = ["app"]
 
@@ -65,26 +64,7 @@ def demo(
     console.print(f"Report: {result.folder / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-@app.command(name="tune")
-def tune_command(
-    dataset: Annotated[Path, typer.Argument(help="A data set: Lance folder, BEIR folder, .json or .csv.")],
-    base: Annotated[str, typer.Option(help="Base model: folder or hub name.")],
-    out: Annotated[Path, typer.Option(help="Folder of the tuned model.")],
-    split: Annotated[str | None, typer.Option(help="Which judgments, in a BEIR folder.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
-    seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
-    json_file: Json = None,
-) -> None:
-    """Tune a model on a data set; what chooses the checkpoint is held back from it."""
-    with stoppable(f"{out} is as it was; the same command with --resume goes on from here"):
-        result = tune(base, QADataset.load(dataset, split=split), path=out, epochs=epochs, seed=seed, resume=resume)
-    if json_file is not None:
-        write_json(json_file, _result_json(result))
-    console.print(tuning_table(result))
-    console.print(f"{result.seconds:.0f} s. Model: {result.path}", highlight=False, soft_wrap=True)
-
-
+app.command(name="tune")(tune_command)
 app.command()(generate)
 app.command()(dataset)
 app.command(name="evaluate")(evaluate_command)
@@ -97,10 +77,3 @@ app.command(name="gate")(gate_command)
 def plugins() -> None:
     """List what is installed, and what is broken."""
     console.print(plugin_table(plugin_manager()))
-
-
-def _result_json(result: TuneResult) -> dict[str, Any]:
-    record = result.record.model_dump(mode="json", exclude={"seen"})
-    history = [{"step": point.step, "epoch": point.epoch, "metrics": dict(point.metrics)} for point in result.history]
-    figures = {"n_pairs": result.n_pairs, "truncated_share": result.truncated_share, "seconds": result.seconds}
-    return {"path": str(result.path), **figures, "history": history, "record": record}

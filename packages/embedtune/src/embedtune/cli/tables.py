@@ -12,7 +12,8 @@ from embedtune.generation import GenerationReport
 from embedtune.plugins import PluginManager
 from embedtune.report.tables import p_value
 from embedtune.texts import printable
-from embedtune.tuner import TuneResult
+from embedtune.tuner import TuneResult, ValidationPoint
+from embedtune.tuning_estimate import TuningEstimate
 
 __all__ = [
     "WIDE",
@@ -21,6 +22,7 @@ __all__ = [
     "findings_table",
     "generation_table",
     "plugin_table",
+    "tuning_estimate_table",
     "tuning_table",
 ]
 
@@ -85,15 +87,55 @@ def findings_table(comparison: Comparison) -> Table:
 
 
 def tuning_table(result: TuneResult) -> Table:
-    """The validation metrics along the way; the step that was kept is marked."""
+    """The validation metrics of all candidates; the one that was kept is marked."""
     names = list(result.history[0].metrics)
-    table = Table(title="validation queries: they chose the step, so they flatter it")
-    for name in ("step", "epoch", *names):
-        table.add_column(name, justify="right")
+    table = Table(title="validation queries: they chose the step, so they flatter it", box=box.SIMPLE_HEAD)
+    for name in ("weights", "epoch", *names):
+        table.add_column(name, justify="right", no_wrap=True)
+    kept = (result.record.chosen_step, result.record.chosen_share)
     for point in result.history:
-        mark = " *" if point.step == result.record.chosen_step else ""
-        table.add_row(f"{point.step}{mark}", f"{point.epoch:.2f}", *(f"{point.metrics[name]:.3f}" for name in names))
+        mark = " *" if (point.step, point.share) == kept else "  "
+        table.add_row(
+            f"{_weights(point)}{mark}", f"{point.epoch:.2f}", *(f"{point.metrics[name]:.3f}" for name in names)
+        )
+    table.caption = "* kept"
+    if result.kept_base:
+        table.caption += f"; {escape(result.record.kept_base_reason or 'no candidate was better')}"
     return table
+
+
+def _weights(point: ValidationPoint) -> str:
+    if point.step == 0:
+        return "base"
+    return f"step {point.step}" if point.share == 1 else f"{point.share:.0%} of the way to step {point.step}"
+
+
+def tuning_estimate_table(estimate: TuningEstimate) -> Table:
+    """What a run would do, in what time and memory."""
+    table = Table(title="nothing was tuned; the run would take", show_header=False, box=box.SIMPLE)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _estimate_rows(estimate):
+        table.add_row(name, escape(printable(value)))
+    return table
+
+
+def _estimate_rows(estimate: TuningEstimate) -> Iterator[tuple[str, str]]:
+    folds = f", in {estimate.n_folds} folds and a last run on everything" if estimate.n_folds else ""
+    yield "steps", f"{estimate.n_steps:,} of up to {estimate.batch_size} chunks each{folds}"
+    yield "pairs", f"{estimate.n_pairs:,} of query and chunk, of {estimate.n_chunks:,} chunks"
+    yield "validation", f"{estimate.n_validation_queries:,} queries"
+    if estimate.max_seq_length is not None:
+        cut = f"{estimate.truncated_share:.1%} of the training chunks are longer"
+        yield "reads", f"{estimate.max_seq_length} tokens; {cut}"
+    yield "precision", f"{estimate.precision} on {estimate.device}"
+    of_it = f"{estimate.validation_minutes:.1f} of them validation, {estimate.seconds_per_step:.2f} s a step"
+    yield "time", f"about {estimate.minutes:.1f} minutes, {of_it}"
+    memory = estimate.peak_memory_mib
+    yield "memory", "not told by this system" if memory is None else f"about {memory:,.0f} MiB in the longest batch"
+    yield "disk", f"up to {estimate.disk_mib:,.0f} MiB beside the target while it runs"
+    for note in estimate.notes:
+        yield "note", note
 
 
 def generation_table(report: GenerationReport) -> Table:
