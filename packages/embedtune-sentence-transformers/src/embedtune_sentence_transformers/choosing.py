@@ -19,7 +19,9 @@ class Choice:
     history: tuple[ValidationPoint, ...]
     """All candidates, the base model first, over the queries of all folds."""
     index: int
-    """The chosen candidate; 0 is the base model."""
+    """The chosen candidate's place in the history; 0 is the base model."""
+    stop_at: int
+    """Its validation point."""
     kept_base_reason: str | None
     """Why the base model is kept, if it is."""
 
@@ -58,4 +60,5 @@ def choose(runs: Sequence[Candidates], clusters: Sequence[int], metric: str) -> 
                 f"the best candidate, step {history[best].step}, gained {gains.mean():+.4f} {metric} on the "
                 f"{len(clusters)} validation queries, within one standard error of {error:.4f}"
             )
-    return Choice(tuple(history), 0 if reason else best, reason)
+    chosen = 0 if reason else best
+    return Choice(tuple(history), chosen, runs[0].points[chosen].index, reason)

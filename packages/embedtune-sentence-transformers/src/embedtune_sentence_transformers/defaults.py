@@ -1,15 +1,16 @@
 """What the options that were left open become, by the size of data and model; docs/tuning.md has the evidence."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields
 
 from sentence_transformers import SentenceTransformer
 
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.schedule import Schedule
+from embedtune_sentence_transformers.training import rows_of
 
-__all__ = ["filled"]
+__all__ = ["settled"]
 
 _SMALL_SET, _SMALL_BATCH, _BATCH = 1000, 32, 64
 """Rows under which a step takes fewer: more steps teach more than more negatives do."""
@@ -20,9 +21,9 @@ _RATES = ((40_000_000, 1e-4), (150_000_000, 5e-5), (math.inf, 2e-5))
 with, as larger ones take smaller steps."""
 
 
-def filled(
+def settled(
     options: Options, epochs: int | None, pairs: TrainingPairs, model: SentenceTransformer
-) -> tuple[Options, int]:
+) -> tuple[Settled, int]:
     """The options with every choice made, and the epochs.
 
     Args:
@@ -31,13 +32,17 @@ def filled(
         pairs: All that may be trained on.
         model: The base.
     """
-    rows = len((pairs.rows(1) if options.loss is not None else pairs.rows())["chunk"])
-    batch_size = options.batch_size or (_SMALL_BATCH if rows < _SMALL_SET else _BATCH)
-    rate = options.learning_rate
-    if rate is None:
-        size = sum(parameter.numel() for parameter in model.parameters())
-        rate = next(rate for limit, rate in _RATES if size <= limit)
+    n_rows = len(rows_of(pairs, options)["chunk"])
+    batch_size = options.batch_size or (_SMALL_BATCH if n_rows < _SMALL_SET else _BATCH)
     if epochs is None:
-        steps = Schedule(rows, 1, batch_size, 1).total_steps
-        epochs = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS / steps))
-    return replace(options, batch_size=batch_size, learning_rate=rate), epochs
+        epochs = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS / Schedule(n_rows, 1, batch_size, 1).steps_per_epoch))
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    rate = options.learning_rate or _rate(model, batch_size)
+    return Settled(**{**given, "batch_size": batch_size, "learning_rate": rate}), epochs
+
+
+def _rate(model: SentenceTransformer, batch_size: int) -> float:
+    """Falling with the root of a batch smaller than any that is chosen here, whose gradient is noisier."""
+    size = sum(parameter.numel() for parameter in model.parameters())
+    rate = next(rate for limit, rate in _RATES if size <= limit)
+    return rate * min(1.0, math.sqrt(batch_size / _SMALL_BATCH))

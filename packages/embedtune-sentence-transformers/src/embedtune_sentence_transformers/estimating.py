@@ -105,7 +105,7 @@ class Estimator:
         chunks = sorted({text for valset in valsets for text in valset.corpus.values()})
         per_query = seconds_per_text(embedder.embed_queries, queries, session.seed)
         per_chunk = seconds_per_text(embedder.embed_documents, chunks, session.seed)
-        n_candidates = session.epochs * options.validations_per_epoch + len(options.interpolations)
+        n_candidates = trial_run.schedule.n_validations + len(options.interpolations)
         validation = len(queries) * per_query + len(chunks) * per_chunk  # by the base, once for all folds
         for valset in valsets:
             validation += n_candidates * (len(valset) * per_query + _n_searched(valset) * per_chunk)

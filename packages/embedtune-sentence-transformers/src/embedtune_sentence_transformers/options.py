@@ -9,7 +9,10 @@ from embedtune.metrics import parse_metric
 from embedtune_sentence_transformers.loss import described_loss
 from embedtune_sentence_transformers.precision import PRECISIONS
 
-__all__ = ["DEPTH", "Options"]
+__all__ = ["DEPTH", "MOST_VALIDATIONS", "Options", "Settled"]
+
+MOST_VALIDATIONS = 4
+"""Of a run, unless asked for: each embeds the validation corpus."""
 
 DEPTH = 16
 """Hard negatives kept for a query; each batch draws from them."""
@@ -23,10 +26,12 @@ class Options:
         TuningError: If one is out of range.
     """
 
-    batch_size: int = 64
-    """Distinct chunks in an optimiser step, each with the queries that it answers, which are told from the others."""
-    learning_rate: float = 5e-5
-    """Peak rate of AdamW, reached after the warm-up, then falling linearly to 0."""
+    batch_size: int | None = None
+    """Distinct chunks in an optimiser step, each with the queries that it answers, which are told from the others;
+    None: 64, or 32 where there are fewer than 1,000."""
+    learning_rate: float | None = None
+    """Peak rate of AdamW, reached after the warm-up, then falling linearly to 0; None: by the model's size, 1e-4 for a
+    small one."""
     warmup_ratio: float = 0.1
     """Share of the steps in which the rate rises."""
     weight_decay: float = 0.0
@@ -71,8 +76,8 @@ class Options:
     """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: bf16 where the processor has it."""
     metric: str = "ndcg@10"
     """The retrieval metric that chooses the checkpoint."""
-    validations_per_epoch: int = 1
-    """Candidates in each epoch, evenly spaced; step 0 is always one."""
+    validations_per_epoch: int | None = None
+    """Candidates in each epoch, evenly spaced, besides step 0; None: one in each, and at most four in all."""
     interpolations: tuple[float, ...] = (0.5,)
     """Further candidates: weights so far on the way from the base's to the last step's."""
     folds: int = 3
@@ -96,8 +101,8 @@ class Options:
 
     def _check(self) -> None:
         rules = {
-            "batch_size": (self.batch_size >= 2, "at least 2: a single pair has nothing to be told from"),
-            "learning_rate": (0 < self.learning_rate < 1, "above 0 and below 1"),
+            "batch_size": (self.batch_size is None or self.batch_size >= 2, "at least 2: a single pair has nothing to be told from"),
+            "learning_rate": (self.learning_rate is None or 0 < self.learning_rate < 1, "above 0 and below 1"),
             "warmup_ratio": (0 <= self.warmup_ratio < 1, "in [0, 1)"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "temperature": (self.temperature is None or self.temperature > 0, "above 0"),
@@ -116,7 +121,7 @@ class Options:
             "dropout": (self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)"),
             "max_seq_length": (self.max_seq_length is None or self.max_seq_length >= 2, "at least 2"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(map(repr, PRECISIONS))}"),
-            "validations_per_epoch": (self.validations_per_epoch >= 1, "at least 1"),
+            "validations_per_epoch": (self.validations_per_epoch is None or self.validations_per_epoch >= 1, "at least 1"),
             "folds": (self.folds >= 0, "at least 0"),
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
             "checkpoint_steps": (self.checkpoint_steps is None or self.checkpoint_steps >= 1, "at least 1"),
@@ -150,3 +155,11 @@ def _described_teacher(teacher: Any) -> str | None:
         getattr(teacher, "fingerprint", None),
     )
     return f"{name}({fingerprint})" if isinstance(fingerprint, str) else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled(Options):
+    """Options of which none is left open."""
+
+    batch_size: int = 64
+    learning_rate: float = 1e-4

@@ -14,7 +14,8 @@ class Schedule:
     """As `TrainingPairs.rows` gives them."""
     epochs: int
     batch_size: int
-    validations_per_epoch: int
+    n_validations: int
+    """Evenly spaced, the last after the last step."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -33,9 +34,9 @@ class Schedule:
 
     def step_of(self, index: int) -> int:
         """The step of a validation point; point 0 is step 0."""
-        return round(index * self.total_steps / (self.epochs * self.validations_per_epoch))
+        return round(index * self.total_steps / (self.n_validations))
 
     @property
     def points(self) -> dict[int, int]:
         """Validation point by step, without step 0."""
-        return {self.step_of(i): i for i in range(1, self.epochs * self.validations_per_epoch + 1)}
+        return {self.step_of(i): i for i in range(1, self.n_validations + 1)}

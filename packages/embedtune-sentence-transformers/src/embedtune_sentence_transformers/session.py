@@ -17,7 +17,7 @@ from embedtune.reranking import ScoreOnce
 from embedtune.search import EmbedOnce
 from embedtune.validation import ValidationPlan
 from embedtune_sentence_transformers.choosing import Choice, choose
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Settled
 from embedtune_sentence_transformers.pairs import pairs_of
 from embedtune_sentence_transformers.precision import chosen_precision
 from embedtune_sentence_transformers.preparing import (
@@ -48,7 +48,7 @@ class Session:
     """What is trained on, and what chooses."""
     folder: Path
     """For the runs' checkpoints and candidates."""
-    options: Options
+    options: Settled
     """The tuner's."""
     reading: Reading
     """How much the tuned model reads."""
@@ -84,7 +84,7 @@ class Session:
         model = self._fresh()
         if self.plan.is_cross_validation:
             is_mean = choice.point.share < 1
-            run = self.run(self.plan.trainset, "run-all", "tuning on all", None, None if is_mean else choice.index)
+            run = self.run(self.plan.trainset, "run-all", "tuning on all", None, None if is_mean else choice.stop_at)
             state = self._trained(run).state
         elif choice.point.share < 1:
             state = load_file(self.folder / "run-0" / "final.safetensors")
@@ -111,7 +111,7 @@ class Session:
     def _interpolate(self, run: Run, trained: Trained, candidates: Candidates) -> None:
         """Score weights between the base's and the last step's."""
         assert run.scorer is not None
-        last = self.epochs * self.options.validations_per_epoch
+        last = run.schedule.n_validations
         model = self._fresh()
         for index, share in enumerate(self.options.interpolations, start=last + 1):
             if index not in candidates:

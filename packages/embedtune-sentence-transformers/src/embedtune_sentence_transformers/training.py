@@ -24,7 +24,7 @@ from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
 from embedtune_sentence_transformers.memory import kept_memory
 from embedtune_sentence_transformers.negatives import NegativeMiner
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import MOST_VALIDATIONS, Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.precision import chosen_precision, fast_attention
 from embedtune_sentence_transformers.preparing import plain_state
@@ -89,7 +89,7 @@ class Run:
     pairs: TrainingPairs
     scorer: Scorer | None
     folder: Path
-    options: Options
+    options: Settled
     epochs: int
     seed: int
     plugins: PluginManager
@@ -136,7 +136,7 @@ class Run:
 
     def trainer(self, candidates: Candidates) -> SentenceTransformerTrainer:
         """The library's trainer, with all that is ours in its seams."""
-        last = self.stop_at or self.epochs * self.options.validations_per_epoch
+        last = self.stop_at or self.schedule.n_validations
         self._collator = RowCollator(self.model, self.pairs, seed=self.seed, row_by_row=self.options.loss is not None)
         trainer = _Trainer(
             model=self.model,
@@ -190,9 +190,11 @@ def rows_of(pairs: TrainingPairs, options: Options) -> dict[str, list[object]]:
     return pairs.rows(1) if options.loss is not None else pairs.rows()
 
 
-def schedule_of(n_rows: int, epochs: int, options: Options) -> Schedule:
+def schedule_of(n_rows: int, epochs: int, options: Settled) -> Schedule:
     """The schedule of a run on so many rows."""
-    return Schedule(n_rows, epochs, options.batch_size, options.validations_per_epoch)
+    per_epoch = options.validations_per_epoch
+    n_validations = min(epochs, MOST_VALIDATIONS) if per_epoch is None else epochs * per_epoch
+    return Schedule(n_rows, epochs, options.batch_size, n_validations)
 
 
 def _without_mtime(record: logging.LogRecord) -> bool:

@@ -20,6 +20,7 @@ from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.tuner import dataset_digest
 from embedtune_sentence_transformers.card import write_card
 from embedtune_sentence_transformers.choosing import Choice
+from embedtune_sentence_transformers.defaults import settled
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
 from embedtune_sentence_transformers.estimating import Estimator
 from embedtune_sentence_transformers.failures import telling_of_disk
@@ -33,6 +34,7 @@ from embedtune_sentence_transformers.loading import (
 )
 from embedtune_sentence_transformers.memory import MemoryMeter
 from embedtune_sentence_transformers.options import Options as TuningOptions
+from embedtune_sentence_transformers.options import Settled
 from embedtune_sentence_transformers.pairs import pairs_of
 from embedtune_sentence_transformers.precision import chosen_precision
 from embedtune_sentence_transformers.reading import chosen_reading
@@ -71,10 +73,11 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         fingerprint = model_fingerprint(base, self._base_folder())
         precision = chosen_precision(self.options.precision, base.device.type)
         pairs = pairs_of(plan.trainset, self.options.all_answers)
-        reading = chosen_reading(base, pairs, self.options.max_seq_length)
-        with telling_of_disk(self.path), self.writing(self._job(fingerprint, precision)) as partial:
+        options, epochs = settled(self.options, self.epochs, pairs, base)
+        reading = chosen_reading(base, pairs, options.max_seq_length)
+        with telling_of_disk(self.path), self.writing(self._job(fingerprint, options, epochs, precision)) as partial:
             plugins = self.plugins or plugin_manager()
-            session = Session(base, plan, partial, self.options, reading, self.epochs, self.seed, plugins)
+            session = Session(base, plan, partial, options, reading, epochs, self.seed, plugins)
             choice = session.choice()
             model = session.model(choice)
             kept = neighbours_kept(SentenceTransformerEmbedder(base), SentenceTransformerEmbedder(model))
@@ -108,10 +111,12 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         memory, started = MemoryMeter(), time.monotonic()
         plan = self.plan(self.options.folds)
         base = self._load_base()
-        reading = chosen_reading(base, pairs_of(plan.trainset, self.options.all_answers), self.options.max_seq_length)
+        pairs = pairs_of(plan.trainset, self.options.all_answers)
+        options, epochs = settled(self.options, self.epochs, pairs, base)
+        reading = chosen_reading(base, pairs, options.max_seq_length)
         with tempfile.TemporaryDirectory(prefix="embedtune-") as folder:
             plugins = self.plugins or plugin_manager()
-            session = Session(base, plan, Path(folder), self.options, reading, self.epochs, self.seed, plugins)
+            session = Session(base, plan, Path(folder), options, reading, epochs, self.seed, plugins)
             return Estimator(session, memory, started).estimate()
 
     def _load_base(self) -> SentenceTransformer:
@@ -148,16 +153,16 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             return str(self.model.model_card_data.base_model or "a SentenceTransformer in memory")
         return self._base_ref()
 
-    def _job(self, fingerprint: str, precision: str) -> dict[str, object]:
+    def _job(self, fingerprint: str, options: Settled, epochs: int, precision: str) -> dict[str, object]:
         quiet = {"progress", "checkpoint_minutes", "checkpoint_steps", "device"}
         return {
             "tuner": self.name,
             "base": fingerprint,
             "trainset": dataset_digest(self.trainset),
             "valset": dataset_digest(self.valset),
-            "epochs": self.epochs,
+            "epochs": epochs,
             "seed": self.seed,
-            **{name: value for name, value in self.options.described().items() if name not in quiet},
+            **{name: value for name, value in options.described().items() if name not in quiet},
             "precision": precision,
         }
 
@@ -172,8 +177,8 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
     ) -> ModelRecord:
         plan, reading = session.plan, session.reading
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
-        configuration = self.options.described() | {
-            "epochs": self.epochs,
+        configuration = session.options.described() | {
+            "epochs": session.epochs,
             "seed": self.seed,
             "precision": precision,
             "max_seq_length": reading.base if choice.kept_base_reason else reading.chosen,

@@ -87,7 +87,7 @@ class BaseEmbeddingTuner(ABC):
         valset: Chooses the checkpoint, and must share nothing with ``trainset``; if None, a part of ``trainset`` is
             held back (of 1,500 queries and more), or it is chosen by cross-validation.
         path: The model folder to write: new, empty, or one of ours, which is replaced in one rename.
-        epochs: Passes over the pairs, at least 1.
+        epochs: Passes over the pairs, at least 1; chosen by the tuner if None.
         seed: Seeds everything; same seed, same machine, same weights.
         resume: Go on from where an interrupted run of the same job into the same path stopped.
         options: The fields of the class attribute ``Options``; an unknown one is an error.
@@ -113,7 +113,7 @@ class BaseEmbeddingTuner(ABC):
         valset: QADataset | None = None,
         path: str | Path | None = None,
         *,
-        epochs: int = 1,
+        epochs: int | None = None,
         seed: int = 0,
         resume: bool = False,
         plugins: "PluginManager | None" = None,
@@ -121,7 +121,7 @@ class BaseEmbeddingTuner(ABC):
     ) -> None:
         if path is None:
             raise TuningError("Give path=...: the folder that the tuned model is written to.")
-        if not isinstance(epochs, int | float) or not 1 <= epochs < math.inf or int(epochs) != epochs:
+        if epochs is not None and not _is_count(epochs):
             raise TuningError(f"epochs must be a whole number of at least 1; got {epochs!r}.")
         if not isinstance(seed, int) or not 0 <= seed < _SEEDS:
             raise TuningError(f"seed must be a whole number in [0, 2**32); got {seed!r}.")
@@ -135,7 +135,7 @@ class BaseEmbeddingTuner(ABC):
         self.trainset = trainset
         self.valset = valset
         self.path = Path(path).expanduser().absolute()
-        self.epochs = int(epochs)
+        self.epochs = None if epochs is None else int(epochs)
         self.seed = seed
         self.resume = resume
         self.plugins = plugins
@@ -212,6 +212,10 @@ class BaseEmbeddingTuner(ABC):
         return self.Options(**options)
 
 
+def _is_count(epochs: object) -> bool:
+    return isinstance(epochs, int | float) and 1 <= epochs < math.inf and int(epochs) == epochs
+
+
 def dataset_digest(dataset: QADataset | None) -> str | None:
     """Hash of all that a data set holds, order included, for the description of a job."""
     if dataset is None:
@@ -227,7 +231,7 @@ def tune(
     path: str | Path | None = None,
     *,
     tuner: str = "sentence-transformers",
-    epochs: int = 1,
+    epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
     plugins: "PluginManager | None" = None,
@@ -241,7 +245,7 @@ def tune(
         valset: Chooses the checkpoint; carved from ``trainset``, or replaced by cross-validation, if None.
         path: The folder that the model is written to.
         tuner: Which way of tuning; ``embedtune plugins`` lists them.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; chosen by the tuner if None.
         seed: Same seed, same machine, same weights.
         resume: Go on from where an interrupted run stopped.
         plugins: Where the tuner is looked up.

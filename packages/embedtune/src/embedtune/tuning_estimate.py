@@ -58,7 +58,7 @@ def estimate_tuning(
     path: str | Path | None = None,
     *,
     tuner: str = "sentence-transformers",
-    epochs: int = 1,
+    epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
     plugins: "PluginManager | None" = None,
@@ -72,7 +72,7 @@ def estimate_tuning(
         valset: Chooses the checkpoint.
         path: The folder that the model would be written to; checked as in the run.
         tuner: Which way of tuning.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; chosen by the tuner if None.
         seed: As of the run.
         resume: Whether the run would go on from where an interrupted one stopped; the whole run is counted.
         plugins: Where the tuner is looked up.

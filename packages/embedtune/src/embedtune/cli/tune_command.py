@@ -38,7 +38,7 @@ def tune_command(
     split: Annotated[str | None, typer.Option(help="Which judgments, in a BEIR folder.")] = None,
     val: Annotated[Path | None, typer.Option(help="A data set that chooses; held back from DATASET if none.")] = None,
     val_split: Annotated[str | None, typer.Option(help="Which judgments of --val, in a BEIR folder.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs; by their number if none.")] = None,
     seed: Seed = 0,
     tuner: Annotated[str, typer.Option(help="Which way of tuning, as `embedtune plugins` lists.")] = (
         "sentence-transformers"
