@@ -25,7 +25,8 @@ def run(*arguments: object, folder: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 def test_tune_writes_the_model_and_the_figures(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     code_words.save(tmp_path / "words", format="beir")
-    done = run("tune", "words", "--base", small_model, "--out", "tuned", "--json", "figures.json", folder=tmp_path)
+    given = ("--base", small_model, "--out", "tuned", "--epochs", 1, "--json", "figures.json")
+    done = run("tune", "words", *given, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     record = read_record(tmp_path / "tuned")
     assert record is not None

@@ -101,7 +101,10 @@ class Options:
 
     def _check(self) -> None:
         rules = {
-            "batch_size": (self.batch_size is None or self.batch_size >= 2, "at least 2: a single pair has nothing to be told from"),
+            "batch_size": (
+                self.batch_size is None or self.batch_size >= 2,
+                "at least 2: a single pair has nothing to be told from",
+            ),
             "learning_rate": (self.learning_rate is None or 0 < self.learning_rate < 1, "above 0 and below 1"),
             "warmup_ratio": (0 <= self.warmup_ratio < 1, "in [0, 1)"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
@@ -121,7 +124,10 @@ class Options:
             "dropout": (self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)"),
             "max_seq_length": (self.max_seq_length is None or self.max_seq_length >= 2, "at least 2"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(map(repr, PRECISIONS))}"),
-            "validations_per_epoch": (self.validations_per_epoch is None or self.validations_per_epoch >= 1, "at least 1"),
+            "validations_per_epoch": (
+                self.validations_per_epoch is None or self.validations_per_epoch >= 1,
+                "at least 1",
+            ),
             "folds": (self.folds >= 0, "at least 0"),
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
             "checkpoint_steps": (self.checkpoint_steps is None or self.checkpoint_steps >= 1, "at least 1"),
