@@ -33,7 +33,7 @@ def test_tune_writes_the_model_and_the_figures(small_model: Path, code_words: QA
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["path"] == str(tmp_path / "tuned")
     assert figures["record"]["fingerprint"] == record.fingerprint
-    assert [(point["step"], point["share"]) for point in figures["history"]] == [(0, 1), (1, 1), (1, 0.5)]
+    assert [(point["step"], point["share"]) for point in figures["history"]] == [(0, 1), (2, 1), (2, 0.5)]
     assert f"{record.metrics_after['ndcg@10']:.3f}" in done.stdout
 
 

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from embedtune import QADataset, TuningError, read_record
 from embedtune.folders import partial_of
 from embedtune_sentence_transformers.failures import telling_of_disk, telling_of_memory
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Settled
 from tuning_runs import tuned, weights
 
 CPU_IS_FULL = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
@@ -77,7 +77,7 @@ def test_another_error_in_training_stays_what_it_is(tiny_model: Path, code_words
 def test_what_the_user_may_give_is_in_the_message() -> None:
     with (
         pytest.raises(TuningError, match=r"batch_size=64 .* smaller max_seq_length, or\s+freeze_layers"),
-        telling_of_memory(Options(), 256),
+        telling_of_memory(Settled(), 256),
     ):
         raise MemoryError
 

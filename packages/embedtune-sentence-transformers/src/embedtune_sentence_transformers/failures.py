@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedtune import TuningError
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Settled
 
 __all__ = ["telling_of_disk", "telling_of_memory"]
 
@@ -16,7 +16,7 @@ _NO_DISK = ("no space left", "disk quota", "file too large", "disk is full", "fi
 
 
 @contextmanager
-def telling_of_memory(options: Options, max_seq_length: int | None) -> Iterator[None]:
+def telling_of_memory(options: Settled, max_seq_length: int | None) -> Iterator[None]:
     """Turn an allocation that failed into an error that says what to make smaller.
 
     Raises:
