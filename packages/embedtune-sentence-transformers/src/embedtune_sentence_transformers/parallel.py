@@ -73,7 +73,7 @@ class SideBySide:
         is_mixed, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def encode(model: SentenceTransformer, places: Sequence[int]) -> list[Tensor]:
-            with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=is_mixed):
+            with torch.enable_grad(), torch.autocast("cpu", dtype, enabled=is_mixed, cache_enabled=False):
                 return [_vectors(model, groups[place]) for place in places]
 
         vectors: dict[int, Tensor] = {}

@@ -22,7 +22,6 @@ from embedtune.search import EmbedOnce
 from embedtune_sentence_transformers.collating import RowCollator
 from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
-from embedtune_sentence_transformers.memory import kept_memory
 from embedtune_sentence_transformers.negatives import NegativeMiner
 from embedtune_sentence_transformers.options import MOST_VALIDATIONS, Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs
@@ -121,7 +120,7 @@ class Run:
         """
         if not (self.folder / _LOSSES).exists():
             trainer = self.trainer(candidates)
-            with warnings.catch_warnings(), kept_memory(), fast_attention(self.precision, self.model.device.type):
+            with warnings.catch_warnings(), fast_attention(self.precision, self.model.device.type):
                 # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
                 warnings.filterwarnings("ignore", message=".*pin_memory.*")
                 with telling_of_memory(self.options, self.model.max_seq_length):

@@ -32,7 +32,7 @@ from embedtune_sentence_transformers.loading import (
     local_folder,
     model_fingerprint,
 )
-from embedtune_sentence_transformers.memory import MemoryMeter
+from embedtune_sentence_transformers.memory import MemoryMeter, kept_memory
 from embedtune_sentence_transformers.options import Options as TuningOptions
 from embedtune_sentence_transformers.options import Settled
 from embedtune_sentence_transformers.pairs import pairs_of
@@ -75,7 +75,8 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
         pairs = pairs_of(plan.trainset, self.options.all_answers)
         options, epochs = settled(self.options, self.epochs, pairs, base)
         reading = chosen_reading(base, pairs, options.max_seq_length)
-        with telling_of_disk(self.path), self.writing(self._job(fingerprint, options, epochs, precision)) as partial:
+        job = self._job(fingerprint, options, epochs, precision)
+        with kept_memory(), telling_of_disk(self.path), self.writing(job) as partial:
             plugins = self.plugins or plugin_manager()
             session = Session(base, plan, partial, options, reading, epochs, self.seed, plugins)
             choice = session.choice()
