@@ -55,7 +55,7 @@ class RowCollator:
         label = self._labels(rows, queries, chunks)
         batch = {**self._groups("query", queries), **self._groups("document", chunks), "label": label}
         if self.negatives is not None and self.negatives.teacher is not None:
-            batch["label"] = torch.stack([label.float(), self.negatives.teacher_scores(queries, chunks)])
+            batch["label"] = torch.stack([label.float(), self.negatives.teacher.matrix(queries, chunks)])
         return batch
 
     @cached_property

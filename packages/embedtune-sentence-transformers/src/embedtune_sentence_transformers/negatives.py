@@ -2,20 +2,18 @@
 
 import logging
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
 from embedtune.reranking import ScoreOnce
-from embedtune.search import EmbedOnce
+from embedtune.search import EmbedOnce, normalised
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
 from embedtune_sentence_transformers.options import DEPTH, Options
 from embedtune_sentence_transformers.pairs import TrainingPairs
@@ -46,11 +44,6 @@ class HardNegatives:
         """Some of a query's negatives."""
         found = [int(chunk) for chunk in self.chunks[query] if chunk >= 0]
         return rng.sample(found, min(self.per_query, len(found)))
-
-    def teacher_scores(self, queries: Sequence[int], chunks: Sequence[int]) -> torch.Tensor:
-        """Shape (n_queries, n_chunks), NaN where there is none."""
-        assert self.teacher is not None
-        return self.teacher.matrix(queries, chunks)
 
 
 class NegativeMiner:
@@ -112,7 +105,7 @@ def mine(pairs: TrainingPairs, embedder: Embedder, *, margin: float) -> npt.NDAr
         Shape (n_queries, `DEPTH`): indices of chunks, nearest first; -1 where there are fewer.
     """
     queries, chunks = (
-        _normalised(vectors)
+        normalised(vectors)
         for vectors in (embedder.embed_queries(pairs.queries), embedder.embed_documents(pairs.chunks))
     )
     found = np.full((len(pairs.queries), DEPTH), -1, dtype=np.int32)
@@ -131,8 +124,3 @@ def mine(pairs: TrainingPairs, embedder: Embedder, *, margin: float) -> npt.NDAr
             found[start + row, : len(kept)] = kept
     logger.info("hard negatives for %d of %d queries", int((found[:, 0] >= 0).sum()), len(found))
     return found
-
-
-def _normalised(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -14,7 +14,7 @@ from embedtune import EvaluationError, TuningError
 from embedtune.caches import ScoreCache
 from embedtune.reranking import ScoreOnce
 from embedtune.resolve import as_embedder, as_reranker
-from embedtune.search import EmbedOnce
+from embedtune.search import EmbedOnce, normalised
 from embedtune_sentence_transformers.pairs import TrainingPairs
 
 if TYPE_CHECKING:
@@ -84,5 +84,5 @@ def _similarities(embedder: EmbedOnce, texts: Sequence[tuple[str, str]]) -> npt.
     queries = embedder.embed_queries([query for query, _ in texts])
     chunks = embedder.embed_documents([chunk for _, chunk in texts])
     if embedder.similarity == "cosine":
-        queries, chunks = (side / np.linalg.norm(side, axis=1, keepdims=True).clip(1e-12) for side in (queries, chunks))
+        queries, chunks = normalised(queries), normalised(chunks)
     return np.asarray(np.einsum("ij,ij->i", queries, chunks), dtype=np.float32)

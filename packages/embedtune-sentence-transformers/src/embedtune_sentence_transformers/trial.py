@@ -76,6 +76,7 @@ class _Clock(TrainerCallback):
         """When each step ended."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> TrainerControl:
+        """Note the step; stop where enough time has gone."""
         if self._device.type == "cuda":  # a step is only queued when the trainer goes on
             torch.cuda.synchronize(self._device)
         self.ends.append(time.monotonic())
