@@ -38,6 +38,8 @@ class Variant:
     freeze_embeddings: bool = False
     layers: int = 0
     plain_attention: bool = False
+    tokens_at_once: int | None = None
+    """Chunks go through the model in groups of so many, on the cores side by side."""
 
 
 def variants(precision: str) -> list[Variant]:
@@ -49,11 +51,19 @@ def variants(precision: str) -> list[Variant]:
         ("memory kept", {"is_memory_kept": True}),
         ("word embeddings frozen", {"freeze_embeddings": True}),
         (precision, {"precision": precision}),
-        ("attention by plain products (ours)", {"plain_attention": True}),
+        ("attention by plain products", {"plain_attention": True}),
+        ("groups side by side (ours)", {"tokens_at_once": 1024}),
         ("lower half frozen too", {"layers": 3}),
     ):
         rows.append(replace(rows[-1], name=name, **change))
     return rows
+
+
+class OneAfterAnother(MaskedInBatchLoss):
+    """All cores on each group."""
+
+    def _encoded(self, groups: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+        return torch.cat([self.model(group)["sentence_embedding"].float() for group in groups])
 
 
 def step_of(variant: Variant, n_chunks: int, n_tokens: int) -> Callable[[], None]:
@@ -67,10 +77,13 @@ def step_of(variant: Variant, n_chunks: int, n_tokens: int) -> Callable[[], None
     model.train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-6, fused=variant.fused, foreach=not variant.fused)
-    loss = MaskedInBatchLoss(model)
+    loss = (OneAfterAnother if variant.tokens_at_once is None else MaskedInBatchLoss)(model)
     torch.manual_seed(0)
-    sides = [torch.randint(1000, 20000, (n_chunks, length)) for length in (QUERY_TOKENS, n_tokens)]
-    features = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in sides]
+    queries, chunks = (torch.randint(1000, 20000, (n_chunks, length)) for length in (QUERY_TOKENS, n_tokens))
+    per_group = n_chunks if variant.tokens_at_once is None else max(1, variant.tokens_at_once // n_tokens)
+    features = [
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in (queries, *chunks.split(per_group))
+    ]
     label = torch.eye(n_chunks, dtype=torch.int8) * OWN
 
     def step() -> None:

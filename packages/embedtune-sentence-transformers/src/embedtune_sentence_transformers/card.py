@@ -1,6 +1,7 @@
 """The model card: what was trained on what, what it gained, and how to use it."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,7 +77,9 @@ def _front_matter(record: ModelRecord) -> str:
 
 def _head(model: SentenceTransformer, record: ModelRecord) -> str:
     base, compared = in_markdown(_base_name(record)), model.similarity_fn_name or "cosine"
-    reads = f"{model.max_seq_length:,} tokens" if model.max_seq_length is not None else "texts of any length"
+    limit = model.max_seq_length
+    # A model of embeddings alone tells infinity.
+    reads = "texts of any length" if limit is None or math.isinf(limit) else f"{limit:,} tokens"
     what = f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
     if record.kept_base:
         reason = in_markdown(record.kept_base_reason or "no candidate was better")

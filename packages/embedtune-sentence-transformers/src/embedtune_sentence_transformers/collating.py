@@ -16,18 +16,12 @@ from embedtune_sentence_transformers.tokens import TokenisedTexts
 
 __all__ = ["RowCollator"]
 
-_TOKENS_AT_ONCE = {"cpu": 1024}
-"""Tokens that go through the model together. A CPU's matrix products are at full speed with so many, and more only
-wait for memory; a GPU takes the whole batch."""
-
 
 @dataclass
 class RowCollator:
     """Tokenises a batch: each distinct query and each distinct chunk once, and the matrix of labels.
 
-    A batch is drawn at random, so its lengths differ; padding all to the longest would be most of the work. Texts
-    are sorted by length and encoded in groups, which changes no figure. Implements what the sentence-transformers
-    trainer asks of a collator.
+    Implements what the sentence-transformers trainer asks of a collator.
     """
 
     model: SentenceTransformer
@@ -53,7 +47,10 @@ class RowCollator:
         drawn = self._drawn(rows, queries)
         chunks = self._chunks.by_length({row["chunk"] for row in rows} | drawn)
         label = self._labels(rows, queries, chunks)
-        batch = {**self._groups("query", queries), **self._groups("document", chunks), "label": label}
+        batch: dict[str, Any] = {"label": label}
+        for task, texts, indices in (("query", self._queries, queries), ("document", self._chunks, chunks)):
+            for number, group in enumerate(texts.groups(indices)):
+                batch |= self._group(task, number, group)
         if self.negatives is not None and self.negatives.teacher is not None:
             batch["label"] = torch.stack([label.float(), self.negatives.teacher.matrix(queries, chunks)])
         return batch
@@ -86,20 +83,6 @@ class RowCollator:
             for query in row["queries"]:
                 label[row_of[query], column_of[row["chunk"]]] = OWN
         return label
-
-    def _groups(self, task: str, indices: Sequence[int]) -> dict[str, Any]:
-        """Features of texts sorted by length, in groups that are padded to their own longest."""
-        texts = self._queries if task == "query" else self._chunks
-        limit = _TOKENS_AT_ONCE.get(self.model.device.type)
-        groups: list[list[int]] = []
-        for index in indices:
-            if not groups or (limit is not None and (len(groups[-1]) + 1) * texts.length(index) > limit):
-                groups.append([])
-            groups[-1].append(index)
-        batch: dict[str, Any] = {}
-        for number, group in enumerate(groups):
-            batch |= self._group(task, number, group)
-        return batch
 
     def _group(self, task: str, number: int, indices: Sequence[int]) -> dict[str, Any]:
         texts = self._queries if task == "query" else self._chunks

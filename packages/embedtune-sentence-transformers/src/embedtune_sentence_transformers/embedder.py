@@ -42,6 +42,9 @@ class SentenceTransformerEmbedder:
         precision: ``"fp32"``, or ``"bf16"`` for autocast.
     """
 
+    _at_once = 256
+    """Texts between two looks of the bar."""
+
     def __init__(
         self,
         model: SentenceTransformer,
@@ -127,34 +130,33 @@ class SentenceTransformerEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """``encode_query``: float32 (n, d)."""
-        return self._encode(texts, "encode_query")
+        return self._encode(texts, "query")
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """``encode_document``: float32 (n, d)."""
-        return self._encode(texts, "encode_document")
+        return self._encode(texts, "document")
 
-    def _encode(self, texts: Sequence[str], method: str) -> Vectors:
+    def _encode(self, texts: Sequence[str], side: str) -> Vectors:
         _check_texts(texts)
         if not texts:
             return np.zeros((0, embedding_dimension(self.model)), dtype=np.float32)
         shown = len(texts) >= _TEXTS_WORTH_A_BAR if self._progress is None else self._progress
         # Longest first, as the library sorts within a call: the bar then errs to the safe side.
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        side = method.removeprefix("encode_")
         vectors = np.empty((len(texts), embedding_dimension(self.model)), dtype=np.float32)
         with tqdm(total=len(texts), desc=f"embedding, {side}", unit="text", disable=not shown, leave=False) as bar:
-            for start in range(0, len(texts), _TEXTS_WORTH_A_BAR):
-                places = order[start : start + _TEXTS_WORTH_A_BAR]
+            for start in range(0, len(texts), self._at_once):
+                places = order[start : start + self._at_once]
                 with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-                    encoded = getattr(self.model, method)(
-                        [texts[i] for i in places],
-                        batch_size=self._batch_size,
-                        convert_to_numpy=True,
-                        show_progress_bar=False,
-                    )
-                vectors[places] = np.asarray(encoded, dtype=np.float32)
+                    vectors[places] = self._encode_some([texts[i] for i in places], side)
                 bar.update(len(places))
         return vectors
+
+    def _encode_some(self, texts: list[str], side: str) -> Vectors:
+        """By the library's own encoding, whatever the model makes of it."""
+        method = self.model.encode_query if side == "query" else self.model.encode_document
+        encoded = method(texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False)
+        return np.asarray(encoded, dtype=np.float32)
 
 
 def _check_texts(texts: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from embedtune import TuningError
 from embedtune_sentence_transformers.embedder import embedding_dimension
+from embedtune_sentence_transformers.parallel import SideBySide
 
 __all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss"]
 
@@ -56,6 +57,7 @@ class MaskedInBatchLoss(nn.Module):
         self.dims = tuple(dims)
         self.teacher_weight = teacher_weight
         self.teacher_temperature = teacher_temperature
+        self._side_by_side: SideBySide | None = None
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """The mean loss in nats.
@@ -66,9 +68,15 @@ class MaskedInBatchLoss(nn.Module):
                 stacked on a teacher's scores of the same shape, NaN where there is none.
         """
         labels, teacher = (labels, None) if labels.ndim == 2 else (labels[0], labels[1])
-        vectors = torch.cat([self.model(group)["sentence_embedding"].float() for group in features])
+        vectors = self._encoded(list(features))
         losses = [self._loss(vectors[:, :dim], labels, teacher) for dim in (*self.dims, vectors.shape[1])]
         return torch.stack(losses).mean()
+
+    def _encoded(self, groups: list[dict[str, Tensor]]) -> Tensor:
+        # The trainer may have put another model in the place of the one that was given.
+        if self._side_by_side is None or self._side_by_side.model is not self.model:
+            self._side_by_side = SideBySide(self.model)
+        return self._side_by_side(groups)
 
     def _loss(self, vectors: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
         queries, chunks = vectors[: len(labels)], vectors[len(labels) :]

@@ -14,7 +14,7 @@ from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
 from embedtune.reranking import ScoreOnce
 from embedtune.search import EmbedOnce, normalised
-from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+from embedtune_sentence_transformers.encoding import CandidateEmbedder
 from embedtune_sentence_transformers.options import DEPTH, Options
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.teaching import Teacher
@@ -79,7 +79,7 @@ class NegativeMiner:
         if not file.is_file():
             model.eval()
             shown = None if self._options.progress else False
-            embedder = SentenceTransformerEmbedder(model, precision=self._precision, batch_size=64, progress=shown)
+            embedder = CandidateEmbedder(model, precision=self._precision, batch_size=64, progress=shown)
             found = mine(self._pairs, embedder, margin=self._options.negative_margin)
             model.train()
             with replace_file(file) as partial:

@@ -16,7 +16,7 @@ from embedtune.evaluation import evaluate_search
 from embedtune.folders import replace_file
 from embedtune.protocols import Embedder
 from embedtune.search import ExactSearch
-from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+from embedtune_sentence_transformers.encoding import CandidateEmbedder
 from embedtune_sentence_transformers.preparing import plain_state
 
 __all__ = ["Candidate", "Candidates", "Scorer"]
@@ -67,9 +67,9 @@ class Scorer:
     progress: bool
     """Whether a bar is shown."""
 
-    def embedder(self, model: SentenceTransformer) -> SentenceTransformerEmbedder:
+    def embedder(self, model: SentenceTransformer) -> CandidateEmbedder:
         """The model as it stands, for scoring."""
-        return SentenceTransformerEmbedder(
+        return CandidateEmbedder(
             model, precision=self.precision, batch_size=64, progress=None if self.progress else False
         )
 

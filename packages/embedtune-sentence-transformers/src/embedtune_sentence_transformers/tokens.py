@@ -13,6 +13,9 @@ __all__ = ["TokenisedTexts"]
 _BY_TOKEN = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 """Features with a number for each token, which the tokenizer knows how to pad."""
 _AT_ONCE = 256
+_TOKENS_AT_ONCE = {"cpu": 1024}
+"""Tokens that go through the model together. A CPU's matrix products are at full speed with so many, and more only
+wait for memory; a GPU takes the whole batch."""
 
 
 class TokenisedTexts:
@@ -47,6 +50,22 @@ class TokenisedTexts:
         """The indices, shortest text first; what is not tokenised yet is tokenised together."""
         self._tokenise([index for index in sorted(indices) if index not in self._tokens])
         return sorted(indices, key=lambda index: (self.length(index), index))
+
+    def groups(self, by_length: Sequence[int]) -> list[list[int]]:
+        """Texts in groups of like length, each of which is padded to its own longest.
+
+        A batch is drawn at random, so its lengths differ; padding all to the longest would be most of the work.
+
+        Args:
+            by_length: As `by_length` gives them.
+        """
+        limit = _TOKENS_AT_ONCE.get(self._model.device.type)
+        groups: list[list[int]] = []
+        for index in by_length:
+            if not groups or (limit is not None and (len(groups[-1]) + 1) * self.length(index) > limit):
+                groups.append([])
+            groups[-1].append(index)
+        return groups
 
     def length(self, index: int) -> int:
         """Tokens of a text; its characters where the model's input is of another kind."""
