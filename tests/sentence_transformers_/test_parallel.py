@@ -35,7 +35,7 @@ def test_vectors_and_gradients_are_those_of_one_after_another(tiny_model: Path, 
     set_dropout(model, 0.0)
     model.train()
     other = copy.deepcopy(model)
-    vectors = SideBySide(model)(groups_for(model))
+    vectors = SideBySide(model, "fp32")(groups_for(model))
     expected = torch.cat([other(group)["sentence_embedding"] for group in groups_for(other)])
     torch.testing.assert_close(vectors, expected)
     found, wanted = gradients(model, vectors), gradients(other, expected)
@@ -50,7 +50,7 @@ def test_two_steps_give_the_same_figures_again_and_see_changed_weights(tiny_mode
         model = SentenceTransformer(str(tiny_model), device="cpu")
         set_dropout(model, 0.0)
         model.train()
-        side_by_side = SideBySide(model)
+        side_by_side = SideBySide(model, "fp32")
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
         for _ in range(3):
             side_by_side(groups_for(model)).square().cumsum(0).sum().backward()
@@ -71,5 +71,22 @@ def test_dropout_goes_one_after_another(tiny_model: Path, two_threads: None) -> 
     ends = []
     for _ in range(2):
         torch.manual_seed(0)
-        ends.append(SideBySide(model)(groups_for(model)).detach())
+        ends.append(SideBySide(model, "fp32")(groups_for(model)).detach())
     assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_precision_that_was_asked_for_is_what_products_are_computed_in(
+    tiny_model: Path, two_threads: None, precision: str, n_threads: int
+) -> None:
+    torch.set_num_threads(n_threads)
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    dtypes: set[torch.dtype] = set()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda _module, _args, output: dtypes.add(output.dtype))
+    set_dropout(model, 0.0)
+    vectors = SideBySide(model, precision)(groups_for(model))
+    assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert vectors.dtype == torch.float32

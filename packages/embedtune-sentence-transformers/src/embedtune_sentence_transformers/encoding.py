@@ -32,4 +32,4 @@ class CandidateEmbedder(SentenceTransformerEmbedder):
 
     @cached_property
     def _side_by_side(self) -> SideBySide:
-        return SideBySide(self.model)
+        return SideBySide(self.model, self._precision)

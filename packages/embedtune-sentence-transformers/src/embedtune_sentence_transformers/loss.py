@@ -36,6 +36,7 @@ class MaskedInBatchLoss(nn.Module):
         dims: Leading dimensions that are to serve alone too (Matryoshka; Kusupati et al. 2022), besides all.
         teacher_weight: Share of the loss that follows a teacher's scores, where the labels bring them.
         teacher_temperature: Divides the teacher's scores.
+        precision: ``"fp32"``, or ``"bf16"`` to encode by autocast; similarities are float32 in both.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class MaskedInBatchLoss(nn.Module):
         dims: Sequence[int] = (),
         teacher_weight: float = 0.5,
         teacher_temperature: float = 1.0,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.model = model
@@ -57,6 +59,7 @@ class MaskedInBatchLoss(nn.Module):
         self.dims = tuple(dims)
         self.teacher_weight = teacher_weight
         self.teacher_temperature = teacher_temperature
+        self.precision = precision
         self._side_by_side: SideBySide | None = None
 
     def forward(self, features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
@@ -75,7 +78,7 @@ class MaskedInBatchLoss(nn.Module):
     def _encoded(self, groups: list[dict[str, Tensor]]) -> Tensor:
         # The trainer may have put another model in the place of the one that was given.
         if self._side_by_side is None or self._side_by_side.model is not self.model:
-            self._side_by_side = SideBySide(self.model)
+            self._side_by_side = SideBySide(self.model, self.precision)
         return self._side_by_side(groups)
 
     def _loss(self, vectors: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:

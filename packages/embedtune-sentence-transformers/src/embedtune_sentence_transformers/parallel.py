@@ -29,10 +29,12 @@ class SideBySide:
     Args:
         model: The model in training. Each thread has a replica, which shares its weights and has gradients of its
             own until they are added to the model's.
+        precision: ``"fp32"``, or ``"bf16"`` for autocast.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, precision: str) -> None:
         self.model = model
+        self._is_mixed = precision == "bf16"
         self._replicas: list[SentenceTransformer] = []
         self._pool: ThreadPoolExecutor | None = None
 
@@ -40,7 +42,8 @@ class SideBySide:
         """Vectors, float32 of shape (n_texts, d), in the order of the groups."""
         n_threads = min(torch.get_num_threads(), len(groups), _MOST_THREADS)
         if n_threads < 2 or not self._is_fit():
-            return torch.cat([_vectors(self.model, group) for group in groups])
+            with torch.autocast(self.model.device.type, torch.bfloat16, self._is_mixed):
+                return torch.cat([_vectors(self.model, group) for group in groups])
         self._prepare(n_threads)
         if not torch.is_grad_enabled():
             return torch.cat(self._forward(groups, _dealt(groups, n_threads)))
@@ -68,12 +71,14 @@ class SideBySide:
 
     def _forward(self, groups: Sequence[_Group], shares: Sequence[Sequence[int]]) -> list[Tensor]:
         """The groups' vectors, each with its graph where gradients are wanted."""
-        is_mixed, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
         has_graph = torch.is_grad_enabled()
 
         def encode(model: SentenceTransformer, places: Sequence[int]) -> list[Tensor]:
             # Autocast's cache is one for all threads, and emptied when any of them is done.
-            with torch.set_grad_enabled(has_graph), torch.autocast("cpu", dtype, is_mixed, cache_enabled=False):
+            with (
+                torch.set_grad_enabled(has_graph),
+                torch.autocast("cpu", torch.bfloat16, self._is_mixed, cache_enabled=False),
+            ):
                 return [_vectors(model, groups[place]) for place in places]
 
         vectors: dict[int, Tensor] = {}

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import nn
 from transformers import PrinterCallback, ProgressCallback
 
 from embedtune.folders import replace_file
@@ -141,7 +142,7 @@ class Run:
             model=self.model,
             args=self._arguments(),
             train_dataset=Dataset.from_dict(self.rows),
-            loss=chosen_loss(self.model, self.options.loss, self.options.temperature, **self.options.loss_settings()),
+            loss=self._loss(),
             data_collator=cast(Any, self._collator),
             callbacks=[Progress(self, candidates, self.schedule.step_of(last))],
         )
@@ -150,6 +151,11 @@ class Run:
         # At each clean-up of checkpoints the library warns that it goes by their numbers, which is what we want.
         logging.getLogger("transformers.trainer_utils").addFilter(_without_mtime)
         return trainer
+
+    def _loss(self) -> nn.Module:
+        options = self.options
+        settings = options.loss_settings() | {"precision": self.precision}
+        return chosen_loss(self.model, options.loss, options.temperature, **settings)
 
     def renew_negatives(self, epoch: int) -> None:
         """Hard negatives for an epoch: the base's, or where asked for those of the model as it is."""
