@@ -144,7 +144,7 @@ def test_groups_of_like_length_change_no_figure(model: SentenceTransformer, monk
     model.eval()
     losses = []
     for at_once in (64, 100_000):
-        monkeypatch.setattr("embedtune_sentence_transformers.collating._TOKENS_AT_ONCE", {"cpu": at_once})
+        monkeypatch.setattr("embedtune_sentence_transformers.tokens._TOKENS_AT_ONCE", {"cpu": at_once})
         batch = collated(model, dataset)
         with torch.no_grad():
             losses.append(MaskedInBatchLoss(model)(features_of(batch), batch["label"]).item())
