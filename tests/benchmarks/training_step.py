@@ -66,8 +66,8 @@ class OneAfterAnother(MaskedInBatchLoss):
         return torch.cat([self.model(group)["sentence_embedding"].float() for group in groups])
 
 
-def step_of(variant: Variant, n_chunks: int, n_tokens: int) -> Callable[[], None]:
-    """A function that does one optimiser step."""
+def step_of(variant: Variant, n_chunks: int, n_tokens: int) -> tuple[SentenceTransformer, Callable[[], None]]:
+    """A model, and a function that does one optimiser step of it."""
     model = SentenceTransformer(str(packaged_minilm()), device="cpu")
     if variant.dropout is not None:
         set_dropout(model, variant.dropout)
@@ -94,17 +94,17 @@ def step_of(variant: Variant, n_chunks: int, n_tokens: int) -> Callable[[], None
         optimiser.step()
         optimiser.zero_grad()
 
-    return step
+    return model, step
 
 
 @contextlib.contextmanager
-def conditions(variant: Variant) -> Iterator[None]:
+def conditions(variant: Variant, model: SentenceTransformer) -> Iterator[None]:
     """Memory and attention of a variant."""
     with contextlib.ExitStack() as stack:
         if variant.is_memory_kept:
             stack.enter_context(kept_memory())
         if variant.plain_attention:
-            stack.enter_context(fast_attention(variant.precision, "cpu"))
+            stack.enter_context(fast_attention(model, variant.precision))
         yield
 
 
@@ -121,8 +121,8 @@ def main() -> None:
     cpu: list[list[float]] = [[] for _ in rows]
     wall: list[list[float]] = [[] for _ in rows]
     for _ in range(given.repeats):
-        for number, (variant, step) in enumerate(zip(rows, steps, strict=True)):
-            with conditions(variant):
+        for number, (variant, (model, step)) in enumerate(zip(rows, steps, strict=True)):
+            with conditions(variant, model):
                 step()  # the first within kept memory takes it from the system
                 started, used = time.monotonic(), time.process_time()
                 step()
@@ -131,9 +131,9 @@ def main() -> None:
     for variant, seconds, passed in zip(rows, cpu, wall, strict=True):
         told = f"{statistics.median(seconds):6.2f} s CPU  {statistics.median(passed):6.2f} s wall"
         sys.stdout.write(f"{variant.name:<36}{told}\n")
-    ours = rows[-2]
-    with conditions(ours), profile(activities=[ProfilerActivity.CPU]) as profiled:
-        steps[-2]()
+    ours, (model, step) = rows[-2], steps[-2]
+    with conditions(ours, model), profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
     told = profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=48)
     sys.stdout.write(f"\n{ours.name}:\n{told}\n")
 

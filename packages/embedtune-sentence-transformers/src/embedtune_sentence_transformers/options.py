@@ -9,10 +9,10 @@ from embedtune.metrics import parse_metric
 from embedtune_sentence_transformers.loss import described_loss
 from embedtune_sentence_transformers.precision import PRECISIONS
 
-__all__ = ["DEPTH", "MOST_VALIDATIONS", "Options", "Settled"]
+__all__ = ["DEPTH", "MOST_VALIDATIONS", "STEPS_WORTH_ONE", "Options", "Settled"]
 
-MOST_VALIDATIONS = 4
-"""Of a run, unless asked for: each embeds the validation corpus."""
+MOST_VALIDATIONS, STEPS_WORTH_ONE = 4, 50
+"""Of a run, unless asked for, and steps for each: it embeds the validation corpus, which costs about ten of them."""
 
 DEPTH = 16
 """Hard negatives kept for a query; each batch draws from them."""
@@ -77,7 +77,7 @@ class Options:
     metric: str = "ndcg@10"
     """The retrieval metric that chooses the checkpoint."""
     validations_per_epoch: int | None = None
-    """Candidates in each epoch, evenly spaced, besides step 0; None: one in each, and at most four in all."""
+    """Candidates in each epoch, evenly spaced, besides step 0; None: one for every 50 steps, of one to four in all."""
     interpolations: tuple[float, ...] = (0.5,)
     """Further candidates: weights so far on the way from the base's to the last step's."""
     folds: int = 3

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedModel
 
 from embedtune import TuningError
 
@@ -47,14 +48,20 @@ def _cpu_has(probe: str) -> bool:
 
 
 @contextmanager
-def fast_attention(precision: str, device: str) -> Iterator[None]:
-    """Within it, attention is trained by plain matrix products where they are faster than the fused kernel.
+def fast_attention(model: SentenceTransformer, precision: str) -> Iterator[None]:
+    """Within it, attention is computed by plain matrix products where they are faster than the fused kernel.
 
-    That is bf16 on a CPU: the backward of torch 2.13's fused kernel takes half of a step there, and the plain
-    products run on the processor's own bf16 units.
+    That is training in bf16 on a CPU: the backward of torch 2.13's fused kernel takes half of a step there, and the
+    plain products run on the processor's own bf16 units.
     """
-    if (precision, device) == ("bf16", "cpu"):
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    else:
+    changed = []
+    if (precision, model.device.type) == ("bf16", "cpu"):
+        parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+        changed = [part for part in parts if getattr(part.config, "_attn_implementation", None) == "sdpa"]
+    for part in changed:
+        part.set_attn_implementation("eager")
+    try:
         yield
+    finally:
+        for part in changed:
+            part.set_attn_implementation("sdpa")

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from embedtune_sentence_transformers.collating import RowCollator
 from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
 from embedtune_sentence_transformers.negatives import NegativeMiner
-from embedtune_sentence_transformers.options import MOST_VALIDATIONS, Options, Settled
+from embedtune_sentence_transformers.options import MOST_VALIDATIONS, STEPS_WORTH_ONE, Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.precision import chosen_precision, fast_attention
 from embedtune_sentence_transformers.preparing import plain_state
@@ -121,7 +121,7 @@ class Run:
         """
         if not (self.folder / _LOSSES).exists():
             trainer = self.trainer(candidates)
-            with warnings.catch_warnings(), fast_attention(self.precision, self.model.device.type):
+            with warnings.catch_warnings(), fast_attention(self.model, self.precision):
                 # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
                 warnings.filterwarnings("ignore", message=".*pin_memory.*")
                 with telling_of_memory(self.options, self.model.max_seq_length):
@@ -197,9 +197,10 @@ def rows_of(pairs: TrainingPairs, options: Options) -> dict[str, list[object]]:
 
 def schedule_of(n_rows: int, epochs: int, options: Settled) -> Schedule:
     """The schedule of a run on so many rows."""
-    per_epoch = options.validations_per_epoch
-    n_validations = min(epochs, MOST_VALIDATIONS) if per_epoch is None else epochs * per_epoch
-    return Schedule(n_rows, epochs, options.batch_size, n_validations)
+    schedule = Schedule(n_rows, epochs, options.batch_size, epochs * (options.validations_per_epoch or 1))
+    if options.validations_per_epoch is not None:
+        return schedule
+    return replace(schedule, n_validations=min(max(1, schedule.total_steps // STEPS_WORTH_ONE), MOST_VALIDATIONS))
 
 
 def _without_mtime(record: logging.LogRecord) -> bool:

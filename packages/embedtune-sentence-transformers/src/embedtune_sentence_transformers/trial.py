@@ -110,7 +110,7 @@ def try_steps(run: Run, n_rows: int, memory: MemoryMeter) -> Trial:
     trainer.add_callback(clock)
     trainer.data_collator = cast(Any, collator)
     trainer.args.max_steps = 1 + _TIMED_STEPS
-    with warnings.catch_warnings(), fast_attention(run.precision, run.model.device.type):
+    with warnings.catch_warnings(), fast_attention(run.model, run.precision):
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         with telling_of_memory(run.options, run.model.max_seq_length):
             trainer.train()
