@@ -70,8 +70,8 @@ class Options:
     """Whether the word embeddings stay as they are: half of a small model's weights, and a tuned retriever hardly
     moves them. A model that is nothing but embeddings is trained whole."""
     max_seq_length: int | None = None
-    """Tokens read of a text, in training and in the tuned model; None takes the base's, or where that cuts more than
-    1% of the training chunks, what cuts no more, up to 512 and the model's positions."""
+    """Tokens read of a text, in training and in the tuned model; None takes the base's, or where that cuts more than a
+    tenth of the training chunks, what cuts 1% at most, up to 512 and the model's positions."""
     precision: str = "auto"
     """``"fp32"``, ``"bf16"`` (autocast; weights stay float32), or ``"auto"``: bf16 where the processor has it."""
     metric: str = "ndcg@10"
