@@ -387,7 +387,8 @@ def test_prompts_stand_in_the_card_as_they_are(prompted_model: Path, tmp_path: P
 def test_a_real_tuning_tells_no_text_and_no_folder(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     split = code_words.split(val=0.3, test=0)
     options: dict[str, Any] = {"device": "cpu", "progress": False, "precision": "fp32", "batch_size": 8}
-    result = tune(str(small_model), split.train, split.val, tmp_path / "m", epochs=2, learning_rate=1e-3, **options)
+    options |= {"epochs": 2, "validations_per_epoch": 1, "learning_rate": 1e-3}
+    result = tune(str(small_model), split.train, split.val, tmp_path / "m", **options)
     card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
     written = card + (tmp_path / "m" / "training.svg").read_text(encoding="utf-8")
     assert not [text for text in (*code_words.queries.values(), *code_words.corpus.values()) if text in written]

@@ -6,8 +6,9 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune import QADataset
 from embedtune_sentence_transformers.defaults import settled
-from embedtune_sentence_transformers.options import Options
+from embedtune_sentence_transformers.options import Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs, pairs_of
+from embedtune_sentence_transformers.training import schedule_of
 
 
 def pairs_on(n_chunks: int) -> TrainingPairs:
@@ -55,3 +56,15 @@ def test_what_is_given_stays() -> None:
 def test_a_small_batch_that_was_asked_for_takes_smaller_steps() -> None:
     options, _ = settled(Options(batch_size=8), 1, pairs_on(2000), model_of(22_000_000))
     assert options.learning_rate == pytest.approx(5e-5)
+
+
+@pytest.mark.parametrize(("epochs", "n_validations"), [(1, 1), (9, 1), (10, 2), (24, 4), (100, 4)])
+def test_a_run_validates_once_for_so_many_steps(epochs: int, n_validations: int) -> None:
+    """Each of these epochs has ten steps."""
+    schedule = schedule_of(640, epochs, Settled(batch_size=64))
+    assert (schedule.total_steps, schedule.n_validations) == (10 * epochs, n_validations)
+    assert max(schedule.points) == schedule.total_steps
+
+
+def test_validations_are_counted_by_epoch_where_asked() -> None:
+    assert schedule_of(640, 3, Settled(validations_per_epoch=2)).n_validations == 6

@@ -14,7 +14,15 @@ import pytest
 from embedtune import QADataset, TuningError, read_record, tune
 from embedtune.folders import heal, partial_of
 
-OPTIONS = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 3, "device": "cpu", "progress": False, "precision": "fp32"}
+OPTIONS = {
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "epochs": 3,
+    "validations_per_epoch": 1,
+    "device": "cpu",
+    "progress": False,
+    "precision": "fp32",
+}
 
 SCRIPT = """
 import json, sys, time

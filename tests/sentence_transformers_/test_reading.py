@@ -31,9 +31,7 @@ def test_the_bases_length_is_kept_where_all_fits(model: SentenceTransformer) -> 
 
 
 @pytest.mark.parametrize(("n_long", "chosen"), [(10, 64), (11, 128)])
-def test_the_bases_length_is_kept_where_a_tenth_is_cut(
-    model: SentenceTransformer, n_long: int, chosen: int
-) -> None:
+def test_the_bases_length_is_kept_where_a_tenth_is_cut(model: SentenceTransformer, n_long: int, chosen: int) -> None:
     texts = ["apple " * (1 + i % 50) + str(i) for i in range(100 - n_long)] + ["a " * (90 + i) for i in range(n_long)]
     corpus = {f"c{i}": text for i, text in enumerate(texts)}
     pairs = pairs_of(QADataset({"q": "how?"}, corpus, {"q": list(corpus)}))

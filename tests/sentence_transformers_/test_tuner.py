@@ -65,7 +65,8 @@ def test_prompts_are_saved_with_the_model(prompted_model: Path, tmp_path: Path) 
 def test_fewer_examples_than_a_batch_still_train(small_model: Path, tmp_path: Path) -> None:
     """Trap 18: such a set gave a schedule of no steps, and nobody was told."""
     split = tiny_dataset(8).split(val=0.25, test=0)
-    result = tune(str(small_model), split.train, split.val, tmp_path / "m", batch_size=512, epochs=2, **QUICK)
+    options = {"batch_size": 512, "epochs": 2, "validations_per_epoch": 1, **QUICK}
+    result = tune(str(small_model), split.train, split.val, tmp_path / "m", **options)
     assert [(point.step, point.share) for point in result.history] == [(0, 1), (1, 1), (2, 1), (2, 0.5)]
     assert len(result.losses) == 2
 
@@ -88,11 +89,10 @@ def test_one_seed_gives_the_same_weights_and_another_seed_others(
 def test_training_teaches_and_the_best_step_is_kept(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
     """On words held back from training in these combinations, measured by `evaluate` afterwards."""
     split = code_words.split(val=0.3, test=0)
-    result = tune(
-        str(small_model), split.train, split.val, tmp_path / "m", batch_size=8, learning_rate=1e-3, epochs=6, **QUICK
-    )
+    options = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 6, "validations_per_epoch": 1, **QUICK}
+    result = tune(str(small_model), split.train, split.val, tmp_path / "m", **options)
     values = [point.metrics["ndcg@10"] for point in result.history]
-    assert len(values) == 6  # base, four checkpoints of six epochs, half way
+    assert len(values) == 8  # base, six checkpoints, half way
     assert result.record.metrics_after["ndcg@10"] == max(values) > values[0] + 0.2
     assert split.val is not None
     measured = evaluate(str(tmp_path / "m"), split.val).metrics["ndcg@10"]

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 LARGEST_UNASKED = 512
 """Tokens; attention's cost grows with the square, so more than this is for the user to ask for."""
 CUT_BY_BASE = 0.1
-"""From so many cut chunks on more is read unasked: on tatqa, with 4.5% of them cut, it cost twice and gained nothing."""
+"""From so many cut chunks on, more is read unasked: on tatqa, with 4.5% cut, it cost twice and gained nothing."""
 CUT_SHARE = 0.01
 """So many may still be cut then."""
 _STEP = 64
