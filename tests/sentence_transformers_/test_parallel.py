@@ -90,3 +90,14 @@ def test_the_precision_that_was_asked_for_is_what_products_are_computed_in(
     vectors = SideBySide(model, precision)(groups_for(model))
     assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
     assert vectors.dtype == torch.float32
+
+
+def test_a_wrapper_of_the_models_forward_is_not_called_from_threads(tiny_model: Path, two_threads: None) -> None:
+    """Accelerate's enters one autocast for all of them, whose cache any of them empties: figures of chance."""
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    set_dropout(model, 0.0)
+    expected = torch.cat([model(group)["sentence_embedding"] for group in groups_for(model)])
+    called: list[object] = []
+    model.forward = called.append
+    torch.testing.assert_close(SideBySide(model, "fp32")(groups_for(model)), expected)
+    assert called == []

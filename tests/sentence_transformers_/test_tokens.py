@@ -28,7 +28,9 @@ def same(features: dict[str, Any], expected: dict[str, Any]) -> bool:
     rest = {name: value for name, value in expected.items() if name not in tensors}
     assert {name: features[name] for name in rest} == rest
     if "attention_mask" not in expected:
-        return all(torch.equal(features[name], expected[name]) for name in tensors)
+        return features.keys() == expected.keys() and all(
+            torch.equal(features[name], expected[name]) for name in tensors
+        )
     read, wanted = features["attention_mask"].bool(), expected["attention_mask"].bool()
     assert read.shape[1] % 8 == 0
     assert 0 <= read.shape[1] - wanted.shape[1] < 8

@@ -48,8 +48,8 @@ class RowCollator:
         chunks = self._chunks.by_length({row["chunk"] for row in rows} | drawn)
         label = self._labels(rows, queries, chunks)
         batch: dict[str, Any] = {"label": label}
-        for task, texts, indices in (("query", self._queries, queries), ("document", self._chunks, chunks)):
-            for number, group in enumerate(texts.groups(indices)):
+        for task, indices in (("query", queries), ("document", chunks)):
+            for number, group in enumerate(self._texts(task).groups(indices)):
                 batch |= self._group(task, number, group)
         if self.negatives is not None and self.negatives.teacher is not None:
             batch["label"] = torch.stack([label.float(), self.negatives.teacher.matrix(queries, chunks)])
@@ -85,5 +85,7 @@ class RowCollator:
         return label
 
     def _group(self, task: str, number: int, indices: Sequence[int]) -> dict[str, Any]:
-        texts = self._queries if task == "query" else self._chunks
-        return {f"{task}{number}_{name}": value for name, value in texts.features(indices).items()}
+        return {f"{task}{number}_{name}": value for name, value in self._texts(task).features(indices).items()}
+
+    def _texts(self, task: str) -> TokenisedTexts:
+        return self._queries if task == "query" else self._chunks

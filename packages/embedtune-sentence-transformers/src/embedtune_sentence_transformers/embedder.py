@@ -147,15 +147,15 @@ class SentenceTransformerEmbedder:
         with tqdm(total=len(texts), desc=f"embedding, {side}", unit="text", disable=not shown, leave=False) as bar:
             for start in range(0, len(texts), self._at_once):
                 places = order[start : start + self._at_once]
-                with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-                    vectors[places] = self._encode_some([texts[i] for i in places], side)
+                vectors[places] = self._encode_some([texts[i] for i in places], side)
                 bar.update(len(places))
         return vectors
 
     def _encode_some(self, texts: list[str], side: str) -> Vectors:
         """By the library's own encoding, whatever the model makes of it."""
         method = self.model.encode_query if side == "query" else self.model.encode_document
-        encoded = method(texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+            encoded = method(texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(encoded, dtype=np.float32)
 
 

@@ -9,10 +9,10 @@ from embedtune.metrics import parse_metric
 from embedtune_sentence_transformers.loss import described_loss
 from embedtune_sentence_transformers.precision import PRECISIONS
 
-__all__ = ["DEPTH", "MOST_VALIDATIONS", "STEPS_WORTH_ONE", "Options", "Settled"]
+__all__ = ["DEPTH", "MOST_VALIDATIONS", "STEPS_PER_VALIDATION", "Options", "Settled"]
 
-MOST_VALIDATIONS, STEPS_WORTH_ONE = 4, 50
-"""Of a run, unless asked for, and steps for each: it embeds the validation corpus, which costs about ten of them."""
+MOST_VALIDATIONS, STEPS_PER_VALIDATION = 4, 50
+"""Of a run, unless asked for, and steps for each: it embeds the validation corpus, which costs about five of them."""
 
 DEPTH = 16
 """Hard negatives kept for a query; each batch draws from them."""

@@ -24,7 +24,7 @@ from embedtune_sentence_transformers.collating import RowCollator
 from embedtune_sentence_transformers.failures import telling_of_memory
 from embedtune_sentence_transformers.loss import chosen_loss
 from embedtune_sentence_transformers.negatives import NegativeMiner
-from embedtune_sentence_transformers.options import MOST_VALIDATIONS, STEPS_WORTH_ONE, Options, Settled
+from embedtune_sentence_transformers.options import MOST_VALIDATIONS, STEPS_PER_VALIDATION, Options, Settled
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.precision import chosen_precision, fast_attention
 from embedtune_sentence_transformers.preparing import plain_state
@@ -200,7 +200,7 @@ def schedule_of(n_rows: int, epochs: int, options: Settled) -> Schedule:
     schedule = Schedule(n_rows, epochs, options.batch_size, epochs * (options.validations_per_epoch or 1))
     if options.validations_per_epoch is not None:
         return schedule
-    return replace(schedule, n_validations=min(max(1, schedule.total_steps // STEPS_WORTH_ONE), MOST_VALIDATIONS))
+    return replace(schedule, n_validations=min(max(1, schedule.total_steps // STEPS_PER_VALIDATION), MOST_VALIDATIONS))
 
 
 def _without_mtime(record: logging.LogRecord) -> bool:
