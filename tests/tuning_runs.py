@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ __all__ = [
     "resumed_weights",
     "same_tensors",
     "stopping_at",
+    "tune_a_file",
     "tuned",
     "weights",
 ]
@@ -46,6 +48,12 @@ def tuned(model: object, dataset: QADataset, path: Path, **options: object) -> T
     split = dataset.split(val=0.3, test=0)
     with one_thread():
         return tune(model, split.train, split.val, path, **(QUICK | options))
+
+
+def tune_a_file(model: Path, file: Path, path: Path, **options: Any) -> None:
+    """`tuned`, for a process of its own that may be killed."""
+    split = QADataset.load(file).split(val=0.3, test=0)
+    tune(str(model), split.train, split.val, path, **options)
 
 
 def cross_validated(model: object, dataset: QADataset, path: Path, **options: object) -> TuneResult:

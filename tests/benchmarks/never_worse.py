@@ -43,7 +43,8 @@ def main() -> None:
         differences.append(paired.difference)
         sys.stdout.write(
             f"seed {seed}: {len(pairs)} questions, hit_rate@5 {before.mean():.4f} -> {after.mean():.4f} "
-            f"({paired.difference:+.4f}, {paired.low:+.4f} to {paired.high:+.4f}), kept_base {result.kept_base}\n"
+            f"({paired.difference:+.4f}, {paired.low:+.4f} to {paired.high:+.4f}), kept_base {result.kept_base}, "
+            f"{result.record.kept_base_reason or f'step {result.record.chosen_step}'}\n"
         )
         sys.stdout.flush()
     sys.stdout.write(f"mean difference {np.mean(differences):+.4f}\n")

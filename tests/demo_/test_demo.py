@@ -72,8 +72,8 @@ def test_sides_of_the_split_share_no_module() -> None:
 
 @pytest.mark.slow
 def test_one_seed_gives_one_task() -> None:
-    assert standard_library_task(300, seed=1) == standard_library_task(300, seed=1)
-    assert standard_library_task(300, seed=1) != standard_library_task(300, seed=2)
+    assert standard_library_task(600) == task_of_600()
+    assert standard_library_task(600, seed=1) != task_of_600()
 
 
 def test_functions_with_one_docstring_are_one_question_with_several_answers() -> None:

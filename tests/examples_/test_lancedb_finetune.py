@@ -43,7 +43,7 @@ def run_example(work: Path, base_url: str, minilm: Path) -> str:
         "OPENAI_BASE_URL": base_url,
         "EMBEDTUNE_BASE_MODEL": str(minilm),
         "EMBEDTUNE_CHUNK_LIMIT": str(CHUNK_LIMIT),
-        "EMBEDTUNE_ANSWER_TOKENS": "120",
+        "EMBEDTUNE_ANSWER_TOKENS": "60",
     }
     done = subprocess.run([sys.executable, str(EXAMPLE)], cwd=work, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

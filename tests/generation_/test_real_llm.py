@@ -12,7 +12,7 @@ from embedtune_openai import Openai
 from question_runs import answers, unaccounted
 
 GUIDE = "concepts__data_management.md"
-N_CHUNKS = 10
+N_CHUNKS = 6
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """A killed run leaves the old model whole or the new one whole, and can be gone on with."""
 
 import json
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from embedtune import QADataset, TuningError, read_record, tune
 from embedtune.folders import heal, partial_of
+from tuning_runs import tune_a_file, weights
 
 OPTIONS = {
     "batch_size": 8,
@@ -24,33 +23,22 @@ OPTIONS = {
     "precision": "fp32",
 }
 
-SCRIPT = """
-import json, sys, time
-import embedtune
-base, data, path, resume = sys.argv[1:5]
-print("loaded", flush=True)
-split = embedtune.QADataset.load(data).split(val=0.3, test=0)
-embedtune.tune(base, split.train, split.val, path, resume=resume == "resume", **json.loads(sys.argv[5]))
-"""
+PROCESSES = multiprocessing.get_context("forkserver")
+"""The libraries are loaded once, so that a kill meets the tuning and not its imports."""
 
 
-def start(base: Path, data: Path, path: Path, resume: str, **options: object) -> "subprocess.Popen[str]":
-    arguments = [str(base), str(data), str(path), resume, json.dumps(OPTIONS | options)]
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+def start(base: Path, data: Path, path: Path, *, resume: bool = False, **options: object) -> ForkServerProcess:
+    PROCESSES.set_forkserver_preload(["embedtune_sentence_transformers.tuner", "tuning_runs"])
+    process = PROCESSES.Process(
+        target=tune_a_file, args=(base, data, path), kwargs=OPTIONS | options | {"resume": resume}
     )
+    process.start()
+    return process
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
-def kill_after(process: "subprocess.Popen[str]", seconds: float) -> None:
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def assert_ends_well(process: ForkServerProcess) -> None:
+    process.join()
+    assert process.exitcode == 0
 
 
 @pytest.fixture
@@ -75,20 +63,20 @@ def test_kills_at_random_moments_leave_the_old_model_and_a_resumed_run_ends_the_
     old = reference(small_model, data, target, seed=7)
     new = reference(small_model, data, tmp_path / "reference", seed=8)
     rng = random.Random(0)
+    assert_ends_well(start(small_model, data, tmp_path / "first", seed=8))  # loads what the others have loaded then
     started = time.monotonic()
-    whole = start(small_model, data, tmp_path / "timed", "anew", seed=8)
-    kill_free = whole.communicate()[1]
-    assert whole.returncode == 0, kill_free
+    assert_ends_well(start(small_model, data, tmp_path / "timed", seed=8))
     duration = time.monotonic() - started
     for _ in range(10):
-        kill_after(start(small_model, data, target, "resume", seed=8), rng.uniform(0, duration))
+        process = start(small_model, data, target, resume=True, seed=8)
+        time.sleep(rng.uniform(0, duration))
+        process.kill()
+        process.join()
         heal(target)
         record = read_record(target)
         assert record is not None
         assert weights(target) == {7: old, 8: new}[record.configuration["seed"]]
-    last = start(small_model, data, target, "resume", seed=8)
-    errors = last.communicate()[1]
-    assert last.returncode == 0, errors
+    assert_ends_well(start(small_model, data, target, resume=True, seed=8))
     assert weights(target) == new
     assert not partial_of(target).exists()
 
@@ -97,17 +85,15 @@ def test_kills_at_random_moments_leave_the_old_model_and_a_resumed_run_ends_the_
 def test_a_run_killed_after_a_checkpoint_goes_on_from_it(small_model: Path, data: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"
     expected = reference(small_model, data, tmp_path / "reference")
-    process = start(small_model, data, target, "anew")
+    process = start(small_model, data, target)
     while not list(partial_of(target).glob("run-0/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.is_alive()
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not target.exists()
     steps = {path.name for path in partial_of(target).glob("run-0/checkpoint-*")}
-    last = start(small_model, data, target, "resume")
-    errors = last.communicate()[1]
-    assert last.returncode == 0, errors
+    assert_ends_well(start(small_model, data, target, resume=True))
     assert steps
     assert weights(target) == expected
     # A table made with the one is good for the other.
