@@ -70,7 +70,7 @@ def tuned(
         "chosen_step": history[chosen].step,
         "chosen_share": history[chosen].share,
         "kept_base": chosen == 0,
-        "kept_base_reason": None if chosen else "the best candidate gained +0.0010 ndcg@10, within one standard error",
+        "kept_base_reason": None if chosen else "the best candidate gained +0.0010 ndcg@10, within two standard errors",
         "seen": SeenTexts(),
     }
     return TuneResult(

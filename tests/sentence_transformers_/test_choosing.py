@@ -21,34 +21,34 @@ def run(*values: list[float], shares: dict[int, float] | None = None) -> Candida
     return Candidates(Path("nowhere"), METRIC, points)
 
 
-def test_a_gain_above_one_standard_error_is_taken() -> None:
+def test_a_gain_above_two_standard_errors_is_taken() -> None:
     """Three of four queries gain 0.5: 0.375, with a standard error of 0.125."""
     choice = choose([run([0, 0, 0, 0], [0.5, 0.5, 0.5, 0])], [0, 1, 2, 3], METRIC)
     assert (choice.index, choice.kept_base_reason) == (1, None)
     assert choice.point.metrics == {METRIC: 0.375}
 
 
-def test_a_gain_within_one_standard_error_keeps_the_base_and_says_why() -> None:
-    """One of four queries gains 0.4: 0.1, with a standard error of 0.1."""
-    choice = choose([run([0, 0, 0, 0], [0.4, 0, 0, 0])], [0, 1, 2, 3], METRIC)
+def test_a_gain_within_two_standard_errors_keeps_the_base_and_says_why() -> None:
+    """Two of four queries gain 0.4: 0.2, with a standard error of 0.1155."""
+    choice = choose([run([0, 0, 0, 0], [0.4, 0.4, 0, 0])], [0, 1, 2, 3], METRIC)
     assert choice.index == 0
     assert choice.kept_base_reason == (
-        "the best candidate, step 10, gained +0.1000 ndcg@10 on the 4 validation queries, within one standard error of "
-        "0.1000"
+        "the best candidate, step 10, gained +0.2000 ndcg@10 on the 4 validation queries, within two standard errors "
+        "of 0.1155"
     )
 
 
 def test_queries_that_hang_together_count_as_one() -> None:
     """The same gains as those that are taken where each query stands alone."""
-    gains = run([0] * 6, [0.5, 0.5, 0, 0, 0, 0])
+    gains = run([0] * 6, [0.5, 0.5, 0.5, 0, 0, 0])
     assert choose([gains], [0, 1, 2, 3, 4, 5], METRIC).index == 1
-    assert choose([gains], [0, 0, 1, 1, 1, 1], METRIC).index == 0
+    assert choose([gains], [0, 0, 0, 1, 1, 1], METRIC).index == 0
 
 
 def test_one_cluster_says_nothing_and_the_base_is_kept() -> None:
     choice = choose([run([0, 0], [1, 1])], [0, 0], METRIC)
     assert choice.index == 0
-    assert "within one standard error of inf" in str(choice.kept_base_reason)
+    assert "within two standard errors of inf" in str(choice.kept_base_reason)
 
 
 def test_no_better_candidate_keeps_the_base_and_says_so() -> None:
@@ -87,10 +87,7 @@ def test_folds_of_unlike_candidates_are_not_mixed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shuffled_answers_keep_the_base(tiny_model: Path, code_words: QADataset, tmp_path: Path, seed: int) -> None:
-    """Nothing that holds on other questions can be learned from them.
-
-    One standard error bounds chance and does not end it: of the seeds 0 to 23, six took a tuned model.
-    """
+    """Nothing that holds on other questions can be learned from them."""
     import random
 
     chunks = list(code_words.corpus)

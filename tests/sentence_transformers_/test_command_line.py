@@ -55,7 +55,7 @@ def test_a_dry_run_tells_what_it_would_take_in_80_columns_and_writes_nothing(
     assert figures["n_steps"] == 2 * -(-len(split.train) // 8)
     assert f"{figures['n_steps']} of up to {figures['batch_size']} chunks each" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for told in ("pairs", "precision", "minutes", "MiB in the longest batch", "MiB beside the target"):
+    for told in ("pairs", "precision", "minutes", "MiB and more", "MiB beside the target"):
         assert told in done.stdout
 
 
@@ -93,6 +93,8 @@ def test_an_option_that_the_tuner_lacks_is_named_with_those_it_has(
         ("false", False),
         ("None", None),
         ("[256, 128]", (256, 128)),
+        ("(256, 128)", (256, 128)),
+        ("256,128", (256, 128)),
         ("bf16", "bf16"),
         ("a=b", "a=b"),
     ],

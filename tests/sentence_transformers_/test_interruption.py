@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from embedtune import QADataset, TuningError, read_record, tune
-from embedtune.folders import heal, partial_of
-from tuning_runs import tune_a_file, weights
+from embedtune import ModelFolderError, QADataset, TuningError, read_record, tune
+from embedtune.folders import claim_target, heal, partial_of
+from tuning_runs import interrupted, tune_a_file, tuned, weights
 
 OPTIONS = {
     "batch_size": 8,
@@ -120,3 +120,21 @@ def test_a_checkpoint_that_a_kill_cut_off_is_not_used(small_model: Path, data: P
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert _last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_damaged_state_is_told_by_its_file(small_model: Path, code_words: QADataset, tmp_path: Path) -> None:
+    interrupted(str(small_model), code_words, tmp_path / "m", 2)
+    candidates = tmp_path / ".m.partial" / "run-0" / "candidates.json"
+    for file in (candidates, tmp_path / ".m.partial" / "job.json"):
+        file.write_text(file.read_text()[:20])
+        with pytest.raises(ModelFolderError, match=rf"{file.name}', the state of an interrupted run, is damaged"):
+            tuned(str(small_model), code_words, tmp_path / "m", resume=True, checkpoint_steps=1)
+
+
+def test_a_run_that_another_one_holds_is_not_told_as_dropped(
+    small_model: Path, code_words: QADataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(str(small_model), code_words, tmp_path / "m", 2)
+    with claim_target(tmp_path / "m", keep=True), pytest.raises(ModelFolderError, match="Another process is writing"):
+        tuned(str(small_model), code_words, tmp_path / "m")
+    assert "dropped" not in caplog.text

@@ -287,7 +287,20 @@ def test_weights_in_a_pickle_are_not_loaded(small_model: Path, tmp_path: Path) -
         tune(str(tmp_path / "base"), tiny_dataset(8), path=tmp_path / "m", **QUICK)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": "8"}, {"metric": None}, {"seed": -1}, {"seed": "x"}])
-def test_options_of_a_wrong_type_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
-    with pytest.raises(TuningError, match=r"of the wrong type|seed must be a whole number"):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": "8"}, "batch_size must be a whole number or None; got '8'"),
+        ({"batch_size": True}, "batch_size must be a whole number or None; got True"),
+        ({"freeze_layers": 0.5}, "freeze_layers must be a whole number; got 0.5"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number or None; got nan"),
+        ({"matryoshka_dims": 64}, r"matryoshka_dims must be whole numbers such as \(256, 128\); got 64"),
+        ({"interpolations": ("half",)}, r"interpolations must be numbers such as \(0.25, 0.5\); got \('half',\)"),
+        ({"metric": None}, "metric must be text; got None"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": "x"}, "seed must be a whole number"),
+    ],
+)
+def test_options_of_a_wrong_type_are_refused(tmp_path: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(TuningError, match=said):
         tune("anything", tiny_dataset(), path=tmp_path / "m", **options)

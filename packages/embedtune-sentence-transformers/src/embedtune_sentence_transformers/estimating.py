@@ -38,8 +38,8 @@ class Estimator:
 
     Args:
         session: Its folder is a temporary one.
-        memory: Made before the base was loaded.
-        started: ``time.monotonic()`` then.
+        memory: Looks at the steps that are tried.
+        started: ``time.monotonic()`` before the base was loaded.
     """
 
     session: Session

@@ -39,10 +39,10 @@ def kept_memory() -> Iterator[None]:
 
 
 class MemoryMeter:
-    """The most memory that was seen since the meter was made, before the model was loaded."""
+    """The most memory of the process that was seen."""
 
     def __init__(self) -> None:
-        self._before = self._most = _resident_mib()
+        self._most = _resident_mib()
 
     def note(self) -> None:
         """Look at it now; within `kept_memory` what was freed shortly before still counts."""
@@ -50,10 +50,10 @@ class MemoryMeter:
             self._most = max(self._most, _resident_mib() or 0.0)
 
     def peak_mib(self, device: torch.device) -> float | None:
-        """Growth of the process on a CPU, all of PyTorch's tensors on a GPU; None where the system does not say."""
+        """The process with its libraries on a CPU, PyTorch's tensors on a GPU; None where the system does not say."""
         if device.type == "cuda":
             return torch.cuda.max_memory_allocated(device) / MIB
-        return None if self._most is None or self._before is None else self._most - self._before
+        return self._most
 
 
 def _resident_mib() -> float | None:

@@ -116,6 +116,12 @@ class Options:
             "hard_negatives with loss": (self.loss is None or not self.hard_negatives, "0 with a loss of your own"),
             "refresh_negatives": (self.refresh_negatives is None or self.refresh_negatives >= 1, "at least 1"),
             "teacher": (self.teacher is None or self.hard_negatives > 0, "left out, or given with hard_negatives"),
+            "refresh_negatives without hard_negatives": (
+                self.refresh_negatives is None or self.hard_negatives > 0,
+                "left out, or given with hard_negatives",
+            ),
+            "matryoshka_dims with loss": (self.loss is None or not self.matryoshka_dims, "left out: set them there"),
+            "symmetric with loss": (self.loss is None or not self.symmetric, "left out: set it there"),
             "teacher_weight": (0 <= self.teacher_weight <= 1, "in [0, 1]"),
             "matryoshka_dims": (all(dim >= 1 for dim in self.matryoshka_dims), "whole numbers of at least 1"),
             "lora_rank": (self.lora_rank is None or self.lora_rank >= 1, "at least 1"),

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedtune import QADataset
 from embedtune.evaluation import evaluate_search
-from embedtune.folders import replace_file
+from embedtune.folders import read_state, replace_file
 from embedtune.protocols import Embedder
 from embedtune.search import ExactSearch
 from embedtune_sentence_transformers.encoding import CandidateEmbedder
@@ -91,7 +91,7 @@ class Scorer:
             found = ExactSearch(self.valset.corpus, base).search(list(self.valset.queries.values()), NEAREST)
             with replace_file(file) as partial:
                 partial.write_text(json.dumps(sorted({chunk for chunks in found for chunk in chunks})))
-        pool = set(json.loads(file.read_text()))
+        pool = set(read_state(file))
         pool |= {chunk for answers in self.valset.relevant_docs.values() for chunk in answers}
         logger.info("validating on %d of %d chunks", len(pool), len(self.valset.corpus))
         chunks = [chunk for chunk in self.valset.corpus if chunk in pool]
@@ -120,7 +120,7 @@ class Candidates:
         file = folder / _POINTS
         if not file.is_file():
             return cls(folder, metric)
-        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = read_state(file)
         return cls(folder, metric, [Candidate(**row) for row in rows])
 
     def value(self, candidate: Candidate) -> float:

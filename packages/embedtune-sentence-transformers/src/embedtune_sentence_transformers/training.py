@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback
 
-from embedtune.folders import replace_file
+from embedtune.folders import read_state, replace_file
 from embedtune.plugins import PluginManager
 from embedtune.reranking import ScoreOnce
 from embedtune.search import EmbedOnce
@@ -131,8 +131,7 @@ class Run:
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
             with replace_file(self.folder / _LOSSES) as partial:
                 partial.write_text(json.dumps(losses), encoding="utf-8")
-        losses = json.loads((self.folder / _LOSSES).read_text(encoding="utf-8"))
-        return Trained(load_file(self.folder / _FINAL), tuple(losses))
+        return Trained(load_file(self.folder / _FINAL), tuple(read_state(self.folder / _LOSSES)))
 
     def trainer(self, candidates: Candidates) -> SentenceTransformerTrainer:
         """The library's trainer, with all that is ours in its seams."""

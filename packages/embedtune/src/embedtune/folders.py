@@ -9,12 +9,13 @@ import contextlib
 import errno
 import glob
 import itertools
+import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from embedtune.errors import ModelFolderError
 
@@ -28,6 +29,7 @@ __all__ = [
     "claim_target",
     "heal",
     "partial_of",
+    "read_state",
     "remove_partial",
     "replace_file",
     "replace_folder",
@@ -227,6 +229,20 @@ def replace_file(target: Path) -> Iterator[Path]:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_state(file: Path) -> Any:
+    """The JSON that an interrupted run left.
+
+    Raises:
+        ModelFolderError: If it is damaged, which no kill does: files of state are replaced whole.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFolderError(
+            f"{str(file)!r}, the state of an interrupted run, is damaged: {error}. Begin anew, without resume."
+        ) from error
 
 
 def write_file(path: Path, text: str) -> None:

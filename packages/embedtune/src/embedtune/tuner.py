@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from embedtune.dataset import QADataset
 from embedtune.errors import ModelFolderError, TuningError
-from embedtune.folders import check_target, claim_target, heal, partial_of, replace_file
+from embedtune.folders import check_target, claim_target, heal, partial_of, read_state, replace_file
 from embedtune.records import ModelRecord, is_model_folder
 from embedtune.tuning_estimate import TuningEstimate
+from embedtune.types_of_options import is_of, told
 from embedtune.validation import ValidationPlan, check_independent, plan_validation
 
 if TYPE_CHECKING:
@@ -182,13 +183,14 @@ class BaseEmbeddingTuner(ABC):
         Raises:
             TuningError: If ``resume`` is set and the interrupted run was another job.
         """
-        if not self.resume and (partial_of(self.path) / _JOB_FILE).is_file():
-            logger.warning("beginning anew at %s: what an interrupted run left there is dropped", self.path)
+        was_interrupted = not self.resume and (partial_of(self.path) / _JOB_FILE).is_file()
         with claim_target(self.path, keep=self.resume) as partial:
+            if was_interrupted:
+                logger.warning("begun anew at %s: what an interrupted run left there is dropped", self.path)
             described = json.loads(json.dumps(dict(job), sort_keys=True, default=str))
             file = partial / _JOB_FILE
             if file.is_file():
-                before = json.loads(file.read_text(encoding="utf-8"))
+                before = read_state(file)
                 if differing := sorted(key for key in described | before if described.get(key) != before.get(key)):
                     raise TuningError(
                         f"Cannot resume at {str(self.path)!r}: the interrupted run differs in {', '.join(differing)}. "
@@ -207,8 +209,8 @@ class BaseEmbeddingTuner(ABC):
                 f"Options: {', '.join(known) or 'none'}."
             )
         for field in dataclasses.fields(self.Options):
-            if field.type is bool and isinstance(options.get(field.name), str):  # "no" would count as yes
-                raise TuningError(f"{field.name} must be True or False; got {options[field.name]!r}.")
+            if field.name in options and not is_of(options[field.name], field.type):
+                raise TuningError(f"{field.name} must be {told(field.type)}; got {options[field.name]!r:.80}.")
         return self.Options(**options)
 
 

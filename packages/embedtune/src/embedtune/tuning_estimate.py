@@ -43,8 +43,9 @@ class TuningEstimate:
     minutes: float
     """Wall time of the whole run, if the machine is then as busy as it is now."""
     peak_memory_mib: float | None
-    """What the process would grow by on a CPU, what PyTorch would hold on a GPU, in the longest batch that the data
-    can give; MiB, None where the system does not say."""
+    """What the whole process holds on a CPU, what PyTorch holds on a GPU, after the longest batch that the data can
+    give and a few others; a long run on a CPU ends higher, since memory is kept in it. MiB; None where the system does
+    not say."""
     disk_mib: float
     """Most that lies beside the target while it is written, the new model among it; MiB."""
     notes: tuple[str, ...] = ()

@@ -132,7 +132,7 @@ def _estimate_rows(estimate: TuningEstimate) -> Iterator[tuple[str, str]]:
     of_it = f"{estimate.validation_minutes:.1f} of them validation, {estimate.seconds_per_step:.2f} s a step"
     yield "time", f"about {estimate.minutes:.1f} minutes, {of_it}"
     memory = estimate.peak_memory_mib
-    yield "memory", "not told by this system" if memory is None else f"about {memory:,.0f} MiB in the longest batch"
+    yield "memory", "not told by this system" if memory is None else f"{memory:,.0f} MiB and more"
     yield "disk", f"up to {estimate.disk_mib:,.0f} MiB beside the target while it runs"
     for note in estimate.notes:
         yield "note", note

@@ -1,5 +1,7 @@
 """``embedtune tune``: tune on a data set, or tell before what that would do and cost."""
 
+import ast
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -27,8 +29,6 @@ _GIVEN_OTHERWISE = {
     "plugins": "what is installed",
 }
 """What is no option of a tuner, and what says it instead."""
-
-_PYTHON_LITERALS = {"True": True, "False": False, "None": None}
 
 
 def tune_command(
@@ -93,14 +93,12 @@ def _bad_option(message: str) -> typer.BadParameter:
 
 
 def _value(text: str) -> object:
-    """As JSON, or as Python writes it; any other text is itself."""
-    if text in _PYTHON_LITERALS:
-        return _PYTHON_LITERALS[text]
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
+    """As Python writes it, or as JSON; any other text is itself."""
+    for read in (ast.literal_eval, json.loads):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = read(text)
+            return tuple(value) if isinstance(value, list) else value
+    return text
 
 
 def _result_json(result: TuneResult) -> dict[str, Any]:
