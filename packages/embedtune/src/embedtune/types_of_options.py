@@ -30,7 +30,7 @@ def is_of(value: object, wanted: Any) -> bool:
         return any(is_of(value, part) for part in get_args(wanted))
     if get_origin(wanted) is tuple:
         return isinstance(value, tuple | list) and all(is_of(part, get_args(wanted)[0]) for part in value)
-    if get_origin(wanted) is not None:
+    if wanted is Any or get_origin(wanted) is not None:
         return True
     if wanted is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
