@@ -246,14 +246,15 @@ def summarised(
 
     peers = [row.per_query for row in sides["peer"]]
     goal = float(np.mean([row.mean("hit_rate@5") for row in sides["peer"]]))
+    times = [reached(row.tenths, goal) for row in sides[ours] if row.tenths]
     return {
         "peer / ours": {name: median("peer", name) / median(ours, name) for name in ("wall_s", "cpu_s", "peak_mib")},
         "ours - base": against([before], sides[ours]),
         "peer - base": against([before], sides["peer"]),
         "ours - peer": against(peers, sides[ours]),
         "ours - base by seed": [against([before], [row])[1] for row in sides[ours]],
-        "CPU seconds to the peer's hit_rate@5": [reached(row.tenths, goal) for row in sides[ours] if row.tenths],
-        "as a share of the peer's": [reached(row.tenths, goal) / median("peer", "cpu_s") for row in sides[ours]],
+        "CPU seconds to the peer's hit_rate@5": times,
+        "as a share of the peer's": [seconds / median("peer", "cpu_s") for seconds in times],
     }
 
 

@@ -104,10 +104,12 @@ def telling_what_is_wrong(ref: str, to_trust_it: str) -> Iterator[None]:
         raise
     except OSError as error:
         nowhere = "" if Path(ref).exists() else f"there is no folder {str(Path(ref).absolute())!r}, and on the hub: "
-        raise ModelNotFoundError(
-            f"Cannot load the model {ref!r}: {nowhere}{_first_line(error)} Give a model folder, or a hub name that can "
-            "be reached or is in the local cache."
-        ) from error
+        way_out = (
+            "Weights in a pickle (.bin) can run code and are not loaded: save the model as safetensors."
+            if "model.safetensors" in str(error)
+            else "Give a model folder, or a hub name that can be reached or is in the local cache."
+        )
+        raise ModelNotFoundError(f"Cannot load the model {ref!r}: {nowhere}{_first_line(error)} {way_out}") from error
     except Exception as error:  # each framework has its own for a file that is missing, cut or changed
         if "trust_remote_code" in str(error):
             raise ModelFolderError(
