@@ -70,7 +70,9 @@ def tuned(
         "chosen_step": history[chosen].step,
         "chosen_share": history[chosen].share,
         "kept_base": chosen == 0,
-        "kept_base_reason": None if chosen else "the best candidate gained +0.0010 ndcg@10, within two standard errors",
+        "kept_base_reason": None
+        if chosen
+        else "the best candidate gained +0.0010 ndcg@10, within 1.64 standard errors",
         "seen": SeenTexts(),
     }
     return TuneResult(
@@ -296,7 +298,7 @@ def test_a_card_lists_all_candidates(model: SentenceTransformer, tmp_path: Path)
 def test_a_kept_base_is_not_called_tuned(model: SentenceTransformer, tmp_path: Path) -> None:
     card = card_of(RESULTS["base kept"], model, tmp_path)
     assert "# BAAI/bge-small-en-v1.5, as it was\n" in card
-    assert "holds the base model's weights: the best candidate gained +0.0010 ndcg@10, within two" in card
+    assert "holds the base model's weights: the best candidate gained +0.0010 ndcg@10, within 1.64" in card
     assert "tuned with embedtune" not in card
     assert "384" not in section(card, "Training data"), "the base reads no more than it did"
 

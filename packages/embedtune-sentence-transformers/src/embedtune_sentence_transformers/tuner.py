@@ -51,7 +51,7 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
     The base is loaded afresh, so a model that is in use elsewhere in the process stays as it is. Queries and chunks
     get the model's own prompts, in training as later in use. Weights are float32. Of the checkpoints and of weights
     between the base's and the last step's, those with the best retrieval metric on the validation queries are kept;
-    where their gain is within two standard errors, the base's are.
+    where their gain is within what chance gives (`choosing.choose`), the base's are.
 
     Args, beyond those of `BaseEmbeddingTuner`: the fields of `Options`; ``model`` may also be a loaded
     ``SentenceTransformer``.
