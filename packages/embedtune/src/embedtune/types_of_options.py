@@ -25,10 +25,12 @@ def is_of(value: object, wanted: Any) -> bool:
 
     >>> is_of(2, int | None), is_of(2.5, int | None), is_of("no", bool), is_of([256, 128], tuple[int, ...])
     (True, False, False, True)
+    >>> is_of(("a", 1), tuple[str, int]), is_of(print, Any)
+    (True, True)
     """
     if get_origin(wanted) in (Union, UnionType):
         return any(is_of(value, part) for part in get_args(wanted))
-    if get_origin(wanted) is tuple:
+    if get_origin(wanted) is tuple and get_args(wanted)[1:] == (...,):
         return isinstance(value, tuple | list) and all(is_of(part, get_args(wanted)[0]) for part in value)
     if wanted is Any or get_origin(wanted) is not None:
         return True
