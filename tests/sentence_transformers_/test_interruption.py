@@ -49,8 +49,7 @@ def data(code_words: QADataset, tmp_path: Path) -> Path:
 
 def reference(small_model: Path, data: Path, path: Path, **options: object) -> bytes:
     """The weights of a run that nobody interrupts."""
-    split = QADataset.load(data).split(val=0.3, test=0)
-    tune(str(small_model), split.train, split.val, path, **(OPTIONS | options))
+    tune_a_file(small_model, data, path, **(OPTIONS | options))
     return weights(path)
 
 

@@ -74,6 +74,9 @@ def test_first_answers_alone_are_trained_on_and_the_others_are_no_negatives() ->
     [
         ({"loss": "mnrl"}, r"loss must be a loss, or a callable that makes one of the model; got 'mnrl'"),
         ({"loss": instance, "temperature": 0.1}, "loss with temperature must be without the other"),
+        ({"loss": instance, "matryoshka_dims": (8,)}, r"matryoshka_dims with loss must be left out: set them there"),
+        ({"loss": instance, "symmetric": True}, "symmetric with loss must be left out: set it there; got True"),
+        ({"refresh_negatives": 1}, "refresh_negatives without hard_negatives must be left out, or given with"),
         ({"checkpoint_steps": 0}, "checkpoint_steps must be at least 1; got 0"),
     ],
 )
