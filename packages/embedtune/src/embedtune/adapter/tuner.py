@@ -1,0 +1,200 @@
+"""`AdapterTuner`: ``tune(..., tuner="adapter")``, for any embedder, in seconds."""
+
+import logging
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from embedtune.adapter.choosing import AdapterFit, Fold, Problem, fit_adapter
+from embedtune.adapter.pooling import ChunkVectors
+from embedtune.adapter.query_adapter import AdaptedEmbedder, QueryAdapter
+from embedtune.caches import CachedEmbedder
+from embedtune.comparison.pairing import clusters_of
+from embedtune.dataset import QADataset
+from embedtune.errors import TuningError
+from embedtune.folders import swap_in
+from embedtune.metrics import parse_metric
+from embedtune.protocols import Embedder
+from embedtune.records import ModelRecord, SeenTexts, read_record
+from embedtune.resolve import as_embedder
+from embedtune.search import EmbedOnce, checked_vectors, normalised
+from embedtune.tuner import BaseEmbeddingTuner, TuneResult, ValidationPoint, dataset_digest
+from embedtune.validation import ValidationPlan
+
+__all__ = ["AdapterTuner"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions:
+    """Options of ``embedtune.tune(..., tuner="adapter")``.
+
+    Raises:
+        TuningError: If one is out of range.
+    """
+
+    metric: str = "ndcg@10"
+    """The retrieval metric that chooses rank and strength."""
+    folds: int = 3
+    """Folds of the cross-validation where no valset is given and a fifth of the queries are under 300."""
+    cache: str | Path | None = None
+    """A folder that keeps the vectors for the next time; what a run has embedded it keeps beside its target anyway
+    until it is done, so that a crash pays for nothing twice."""
+    progress: bool = True
+    """Whether bars are shown."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 0:
+            raise TuningError(f"folds must be at least 0; got {self.folds!r}.")
+        try:
+            parse_metric(self.metric)
+        except ValueError as error:
+            raise TuningError(f"metric: {error}") from error
+
+
+class AdapterTuner(BaseEmbeddingTuner):
+    """A linear map of the query vectors; the embedder and the chunks' vectors stay as they are.
+
+    Args, beyond those of `BaseEmbeddingTuner`: the fields of `AdapterOptions`; ``model`` is anything that
+    `embedtune.evaluate` takes as a model. ``epochs`` is chosen by the validation, and must be left out.
+    """
+
+    name = "adapter"
+    Options: ClassVar[type] = AdapterOptions
+    options: AdapterOptions
+
+    def finetune(self) -> None:
+        """Embed, train, choose, write the folder, and set ``self.result``.
+
+        Raises:
+            TuningError: If the data leave nothing to validate on.
+            EmbeddingError: If the embedder fails.
+        """
+        started = time.monotonic()
+        if self.epochs is not None:
+            raise TuningError(f"The adapter chooses its epochs by validation: leave epochs={self.epochs} out.")
+        plan = self.plan(self.options.folds)
+        embedder = as_embedder(self.model, self.plugins)
+        with self.writing(self._job(embedder)) as partial:
+            problem, folds = _problem(plan, self._keeping(embedder, partial))
+            fit = fit_adapter(
+                problem, folds, metric=self.options.metric, seed=self.seed, progress=self.options.progress
+            )
+            adapter = QueryAdapter(fit.factors, embedder.fingerprint)
+            adapter.save(partial / "new")
+            record = self._record(embedder, adapter, fit, plan)
+            record.write(partial / "new")
+            swap_in(self.path)
+        self.result = TuneResult(
+            path=self.path,
+            record=record,
+            history=_history(fit, self.options.metric),
+            n_pairs=sum(map(len, plan.trainset.relevant_docs.values())),
+            truncated_share=0.0,
+            seconds=time.monotonic() - started,
+        )
+
+    def _keeping(self, embedder: Embedder, partial: Path) -> Embedder:
+        """Keeps vectors beside the target until the run is done, or where the user said: they may have cost money."""
+        if embedder.fingerprint is None:
+            return EmbedOnce(embedder)
+        return EmbedOnce(CachedEmbedder(embedder, self.options.cache or partial / "vectors"))
+
+    def _job(self, embedder: Embedder) -> dict[str, object]:
+        return {
+            "tuner": self.name,
+            "base": embedder.fingerprint or type(embedder).__qualname__,
+            "trainset": dataset_digest(self.trainset),
+            "valset": dataset_digest(self.valset),
+            "seed": self.seed,
+            "metric": self.options.metric,
+            "folds": self.options.folds,
+        }
+
+    def _record(self, embedder: Embedder, adapter: QueryAdapter, fit: AdapterFit, plan: ValidationPlan) -> ModelRecord:
+        given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
+        metric = self.options.metric
+        return ModelRecord(
+            base_model=self.model if isinstance(self.model, str) else str(embedder),
+            base_fingerprint=embedder.fingerprint,
+            fingerprint=AdaptedEmbedder(embedder, adapter).fingerprint or adapter.fingerprint,
+            tuner=self.name,
+            configuration={
+                "metric": metric,
+                "seed": self.seed,
+                "dim": adapter.dim,
+                "rank": adapter.factors.rank,
+                "strength": 0.0 if fit.chosen is None else fit.chosen.strength,
+                "epochs": 0 if fit.chosen is None else fit.chosen.n_passes,
+                "validation_queries": len(fit.base),
+                "cross_validation_folds": len(plan.folds) if plan.is_cross_validation else 0,
+            },
+            versions={"python": platform.python_version(), "embedtune": version("embedtune"), "numpy": np.__version__},
+            metrics_before={metric: float(fit.base.mean())},
+            metrics_after={metric: float((fit.values if fit.chosen is not None else fit.base).mean())},
+            chosen_step=fit.steps,
+            chosen_share=1.0 if fit.chosen is None else fit.chosen.strength,
+            kept_base=fit.chosen is None,
+            kept_base_reason=fit.kept_base_reason,
+            seen=SeenTexts.of(given) | _seen_by(embedder),
+        )
+
+
+def _problem(plan: ValidationPlan, embedder: Embedder) -> tuple[Problem, list[Fold]]:
+    """All queries and chunks of the plan as vectors, each text once, and the folds by their rows."""
+    datasets = [dataset for fold in plan.folds for dataset in fold] + [plan.trainset]
+    columns: dict[str, int] = {}
+    for dataset in datasets:
+        for text in dataset.corpus.values():
+            columns.setdefault(text, len(columns))
+    rows: dict[tuple[str, tuple[int, ...]], int] = {}
+    clusters: list[int] = []
+    places = [_places(dataset, rows, columns, clusters) for dataset in datasets]
+    texts = [text for text, _ in rows]
+    vectors = checked_vectors(embedder.embed_queries(texts), len(texts), "embedder")
+    chunks = checked_vectors(embedder.embed_documents(list(columns)), len(columns), "embedder")
+    answers = [np.array(found, dtype=np.intp) for _, found in rows]
+    problem = Problem(normalised(vectors), ChunkVectors.of(chunks, embedder.similarity), answers, clusters)
+    folds = []
+    for number, (train, _) in enumerate(plan.folds):
+        seen = np.array(sorted({columns[text] for text in train.corpus.values()}), dtype=np.intp)
+        hidden = np.setdiff1d(np.arange(len(columns)), seen)
+        folds.append(Fold(places[2 * number], places[2 * number + 1], hidden))
+    return problem, folds
+
+
+def _places(
+    dataset: QADataset,
+    rows: dict[tuple[str, tuple[int, ...]], int],
+    columns: Mapping[str, int],
+    clusters: list[int],
+) -> npt.NDArray[np.intp]:
+    """The rows of a data set's queries; new ones are added, with clusters of their own."""
+    first, found = max(clusters, default=-1) + 1, []
+    for cluster, (query, text) in zip(clusters_of(dataset), dataset.queries.items(), strict=True):
+        answers = tuple(sorted({columns[dataset.corpus[chunk]] for chunk in dataset.relevant_docs[query]}))
+        row = rows.setdefault((text, answers), len(rows))
+        if row == len(clusters):
+            clusters.append(first + cluster)
+        found.append(row)
+    return np.array(sorted(set(found)), dtype=np.intp)
+
+
+def _seen_by(embedder: Embedder) -> SeenTexts:
+    """What the embedder itself was tuned on, where it is one of ours."""
+    folder = getattr(embedder, "record_folder", None)
+    record = read_record(folder) if folder is not None else None
+    return record.seen if record is not None else SeenTexts()
+
+
+def _history(fit: AdapterFit, metric: str) -> tuple[ValidationPoint, ...]:
+    best = ValidationPoint(fit.steps, 0.0, {metric: float(fit.values.mean())})
+    return (ValidationPoint(0, 0.0, {metric: float(fit.base.mean())}), best)
