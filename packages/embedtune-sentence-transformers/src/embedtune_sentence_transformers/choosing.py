@@ -5,15 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedtune.statistics import clustered_standard_error
+from embedtune.never_worse import why_chance
 from embedtune.tuner import ValidationPoint
 from embedtune_sentence_transformers.scoring import Candidates
 
-__all__ = ["STANDARD_ERRORS", "Choice", "choose"]
-
-STANDARD_ERRORS = 1.64
-"""One-sided 95%. With one, a tuning on shuffled answers passes in a quarter to a third of all seeds; with two, one on
-50 questions that gains three points does not."""
+__all__ = ["Choice", "choose"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +34,6 @@ class Choice:
 def choose(runs: Sequence[Candidates], clusters: Sequence[int], metric: str) -> Choice:
     """The best candidate over the queries of all folds, or the base model if the gain may well be chance.
 
-    Several candidates are looked at, and the best of several looks better than it is: a gain has to be above
-    `STANDARD_ERRORS` standard errors, by clusters of questions that hang together.
-
     Args:
         runs: The candidates of each fold, in the same order in each.
         clusters: The cluster of each validation query, fold after fold.
@@ -58,11 +51,6 @@ def choose(runs: Sequence[Candidates], clusters: Sequence[int], metric: str) -> 
         gains = np.concatenate(
             [np.subtract(run.points[best].values[metric], run.points[0].values[metric]) for run in runs]
         )
-        error = clustered_standard_error(gains, clusters)
-        if not gains.mean() > STANDARD_ERRORS * error:
-            reason = (
-                f"the best candidate, step {history[best].step}, gained {gains.mean():+.4f} {metric} on the "
-                f"{len(clusters)} validation queries, within {STANDARD_ERRORS} standard errors of {error:.4f}"
-            )
+        reason = why_chance(f"step {history[best].step}", gains, clusters, metric)
     chosen = 0 if reason else best
     return Choice(tuple(history), chosen, runs[0].points[chosen].index, reason)

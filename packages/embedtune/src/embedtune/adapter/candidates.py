@@ -70,8 +70,12 @@ def candidate_values(
                 before[place, line] += np.count_nonzero(scores[row] > limit)
     ends = np.cumsum([len(found) for found in answers])[:-1]
     grades = [[1.0] * len(found) for found in answers]
-    return np.stack([per_query([part.tolist() for part in np.split(1 + counts, ends)], grades, [metric])[metric]
-                     for counts in before])
+    return np.stack(
+        [
+            per_query([part.tolist() for part in np.split(1 + counts, ends)], grades, [metric])[metric]
+            for counts in before
+        ]
+    )
 
 
 def _lines(

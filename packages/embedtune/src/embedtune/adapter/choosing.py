@@ -11,8 +11,8 @@ from embedtune.adapter.candidates import RANKS, STRENGTHS, Candidate, candidate_
 from embedtune.adapter.fitting import LOOKS, Factors, fitted, n_batches, truncated
 from embedtune.adapter.objective import Answers
 from embedtune.adapter.pooling import ChunkVectors, pool_of
+from embedtune.never_worse import why_chance
 from embedtune.protocols import Vectors
-from embedtune.statistics import clustered_standard_error
 
 __all__ = ["AdapterFit", "Fold", "Problem", "fit_adapter"]
 
@@ -94,14 +94,9 @@ def fit_adapter(
     best = int(np.argmax(means))
     gains = values[1 + best] - values[0]
     clusters = [problem.clusters[i] for fold in folds for i in fold.held_back]
-    error = clustered_standard_error(gains, clusters)
-    if not gains.mean() > 2 * error:
-        reason = (
-            f"the best of {len(candidates)} candidates gained {gains.mean():+.4f} {metric} on the {len(gains)} "
-            f"validation queries, within two standard errors of {error:.4f}"
-        )
-        return AdapterFit(_identity(problem), None, values[0], values[1 + best], reason, 0)
     chosen = candidates[best]
+    if reason := why_chance(str(chosen), gains, clusters, metric):
+        return AdapterFit(_identity(problem), None, values[0], values[1 + best], reason, 0)
     train, looks = folds[0].train, trained[0]
     if len(folds) > 1:
         train = np.arange(len(problem.queries))
@@ -125,18 +120,14 @@ def _looks(
 
 def _candidates(dim: int) -> list[Candidate]:
     """In the order of `candidate_values`."""
-    return [
-        Candidate(n_passes, rank, strength) for n_passes in LOOKS for rank in _ranks(dim) for strength in STRENGTHS
-    ]
+    return [Candidate(n_passes, rank, strength) for n_passes in LOOKS for rank in _ranks(dim) for strength in STRENGTHS]
 
 
 def _ranks(dim: int) -> list[int]:
     return [*(rank for rank in RANKS if rank < dim), dim]
 
 
-def _scored(
-    problem: Problem, fold: Fold, looks: Mapping[int, Vectors], metric: str
-) -> npt.NDArray[np.float64]:
+def _scored(problem: Problem, fold: Fold, looks: Mapping[int, Vectors], metric: str) -> npt.NDArray[np.float64]:
     changes = [truncated(looks[n_passes], rank) for n_passes in LOOKS for rank in _ranks(problem.queries.shape[1])]
     answers = [problem.answers[i] for i in fold.held_back]
     return candidate_values(problem.queries[fold.held_back], changes, STRENGTHS, problem.chunks, answers, metric)

@@ -99,9 +99,7 @@ def pool_of(
     return Pool(chunks.rows(there), log_weights), found
 
 
-def _nearest(
-    queries: Vectors, chunks: ChunkVectors, answers: Answers, allowed: npt.NDArray[np.bool_]
-) -> _Rows:
+def _nearest(queries: Vectors, chunks: ChunkVectors, answers: Answers, allowed: npt.NDArray[np.bool_]) -> _Rows:
     """The chunks nearest to each query, its own answers aside: in one pass over the corpus."""
     k = max(1, min(NEAREST_EACH, NEAREST // max(len(queries), 1)))
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
