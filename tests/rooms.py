@@ -42,7 +42,7 @@ COMMON = frozenset({"embedtune", "numpy", "pydantic"})
 CORE = Room(
     distribution="embedtune",
     import_name="embedtune",
-    may_import=COMMON | {"pluggy", "tqdm", "typer", "rich", "click", "jinja2", "plotly"},
+    may_import=COMMON | {"pluggy", "safetensors", "tqdm", "typer", "rich", "click", "jinja2", "plotly"},
 )
 ADAPTERS = (
     Room(

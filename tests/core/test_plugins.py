@@ -86,7 +86,6 @@ def with_hooks(plugins: PluginManager, name: str = "mine", **hooks: Callable[...
 
 
 def test_a_missing_tuner_names_the_extra_and_what_is_installed(plugins: PluginManager) -> None:
-    with_hooks(plugins, embedtune_tuners=lambda: [TunerBackend(name="adapter", load=lambda: None)])  # type: ignore[arg-type,return-value]
     with pytest.raises(
         BackendNotFoundError,
         match=r"No tuner named 'sentence-transformers'\. Installed tuners: 'adapter'\. "

@@ -14,12 +14,13 @@ from typing import Literal
 import numpy as np
 from tqdm.auto import tqdm
 
+from embedtune.adapter.query_adapter import AdaptedEmbedder
 from embedtune.disk_store import DiskStore
 from embedtune.errors import EmbeddingError, EvaluationError
 from embedtune.protocols import Embedder, Similarity, Vectors
 from embedtune.search import checked_vectors
 
-__all__ = ["CachedEmbedder", "ScoreCache", "Side", "VectorCache"]
+__all__ = ["CachedEmbedder", "ScoreCache", "Side", "VectorCache", "cached"]
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,18 @@ class CachedEmbedder:
                 f"change with all that changes a vector. Remove {str(self._cache.folder)!r}, or mend the fingerprint."
             )
         return np.stack([vectors[text] for text in texts])
+
+
+def cached(embedder: Embedder, cache: VectorCache | str | Path) -> Embedder:
+    """The embedder with what it has embedded kept in a folder; an adapter goes over what the base model has there.
+
+    Args:
+        embedder: Any `Embedder`.
+        cache: The folder, or the cache in it.
+    """
+    if isinstance(embedder, AdaptedEmbedder):
+        return embedder.over(cached(embedder.embedder, cache))
+    return CachedEmbedder(embedder, cache)
 
 
 def _key(*parts: str) -> bytes:

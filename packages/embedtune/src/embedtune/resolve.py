@@ -116,9 +116,9 @@ def as_search(
     assert resolved.embedder is not None
     embedder = resolved.embedder
     if cache is not None:
-        from embedtune.caches import CachedEmbedder  # sqlite3, which not every Python has
+        from embedtune.caches import cached  # sqlite3, which not every Python has
 
-        embedder = CachedEmbedder(embedder, cache)
+        embedder = cached(embedder, cache)
     return ExactSearch(corpus, embedder), resolved.record
 
 

@@ -82,9 +82,8 @@ def fit_adapter(
         progress: Whether bars are shown.
     """
     titles = [f"fold {number}/{len(folds)}" for number in range(1, len(folds) + 1)] if len(folds) > 1 else ["adapter"]
-    settings = {"seed": seed, "progress": progress}
     trained = [
-        dict(_looks(problem, fold.train, fold.hidden, title, **settings))
+        dict(_looks(problem, fold.train, fold.hidden, title, seed=seed, progress=progress))
         for fold, title in zip(folds, titles, strict=True)
     ]
     candidates = _candidates(problem.queries.shape[1])
@@ -96,12 +95,14 @@ def fit_adapter(
     clusters = [problem.clusters[i] for fold in folds for i in fold.held_back]
     chosen = candidates[best]
     if reason := why_chance(str(chosen), gains, clusters, metric):
-        return AdapterFit(_identity(problem), None, values[0], values[1 + best], reason, 0)
+        return AdapterFit(Factors.identity(problem.queries.shape[1]), None, values[0], values[1 + best], reason, 0)
     train, looks = folds[0].train, trained[0]
     if len(folds) > 1:
         train = np.arange(len(problem.queries))
         nothing = np.empty(0, dtype=np.intp)
-        looks = dict(_looks(problem, train, nothing, "adapter on all", stop_at=chosen.n_passes, **settings))
+        looks = dict(
+            _looks(problem, train, nothing, "adapter on all", seed=seed, progress=progress, stop_at=chosen.n_passes)
+        )
     found = truncated(looks[chosen.n_passes], chosen.rank)
     factors = Factors(found.up * np.float32(chosen.strength), found.down)
     return AdapterFit(factors, chosen, values[0], values[1 + best], None, chosen.n_passes * n_batches(len(train)))
@@ -131,8 +132,3 @@ def _scored(problem: Problem, fold: Fold, looks: Mapping[int, Vectors], metric: 
     changes = [truncated(looks[n_passes], rank) for n_passes in LOOKS for rank in _ranks(problem.queries.shape[1])]
     answers = [problem.answers[i] for i in fold.held_back]
     return candidate_values(problem.queries[fold.held_back], changes, STRENGTHS, problem.chunks, answers, metric)
-
-
-def _identity(problem: Problem) -> Factors:
-    dim = problem.queries.shape[1]
-    return Factors(np.zeros((dim, 0), dtype=np.float32), np.zeros((0, dim), dtype=np.float32))

@@ -35,9 +35,14 @@ class Factors:
         """0 is the identity."""
         return int(self.down.shape[0])
 
+    @classmethod
+    def identity(cls, dim: int) -> "Factors":
+        """No change of vectors of so many dimensions."""
+        return cls(np.zeros((dim, 0), dtype=np.float32), np.zeros((0, dim), dtype=np.float32))
+
     def change(self, queries: Vectors) -> Vectors:
         """What is added to queries, shape (n, d)."""
-        return (queries @ self.down.T) @ self.up.T
+        return np.asarray((queries @ self.down.T) @ self.up.T, dtype=np.float32)
 
 
 def fitted(

@@ -69,7 +69,7 @@ class ChunkVectors:
 
     def block_size(self, n_queries: int) -> int:
         """Rows in a block."""
-        return max(256, _BLOCK_BYTES // (4 * max(n_queries, self.array.shape[1])))
+        return max(256, _BLOCK_BYTES // (4 * max(n_queries, int(self.array.shape[1]))))
 
 
 def pool_of(

@@ -1,4 +1,4 @@
-"""`QueryAdapter`: the learned map of query vectors, and the small folder that it is saved in."""
+"""The learned map, its folder, and an embedder whose queries go through it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,19 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from embedtune.adapter.fitting import Factors
-from embedtune.errors import EmbeddingError, ModelFolderError
+from embedtune.errors import EmbeddingError, ModelFolderError, ModelNotFoundError
+from embedtune.folders import heal
 from embedtune.protocols import Embedder, Similarity, Vectors
 from embedtune.records import read_record
 from embedtune.search import checked_vectors
 
-__all__ = ["ADAPTER_FILE", "AdaptedEmbedder", "QueryAdapter"]
+__all__ = ["ADAPTER_FILE", "PROBE", "AdaptedEmbedder", "QueryAdapter", "is_adapter_folder"]
 
 ADAPTER_FILE = "adapter.safetensors"
 """Beside ``embedtune.json``."""
+
+PROBE = "Which embedder is this?"
+"""A query whose vector tells embedders apart that have no fingerprint."""
+_SAME_DIRECTION = 0.98
+"""Cosine of the probe's vector then and now: rounding stays above, another model far below."""
+
+
+def is_adapter_folder(folder: str | Path) -> bool:
+    """Whether there is an adapter in a folder."""
+    return (Path(folder) / ADAPTER_FILE).is_file()
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +41,8 @@ class QueryAdapter:
     """Of the change; rank 0 is the identity."""
     embedder_fingerprint: str | None
     """Of the embedder that it was trained on; None if that one does not say."""
+    probe: Vectors
+    """That embedder's vector of the query `PROBE`, shape (d,)."""
 
     @property
     def dim(self) -> int:
@@ -62,64 +73,133 @@ class QueryAdapter:
             return queries
         mapped = queries + self.factors.change(queries)
         tiny = np.finfo(np.float32).tiny
-        lengths = [np.linalg.norm(side, axis=1, keepdims=True) for side in (queries, mapped)]
-        return np.asarray(mapped * (lengths[0] / np.maximum(lengths[1], tiny)), dtype=np.float32)
+        before, after = (np.linalg.norm(side, axis=1, keepdims=True) for side in (queries, mapped))
+        return np.asarray(mapped * (before / np.maximum(after, tiny)), dtype=np.float32)
+
+    def check_fits(self, embedder: Embedder) -> bool:
+        """Whether its fingerprint proves an embedder to be the one that this was trained on.
+
+        Returns:
+            False where one of the two has no fingerprint: the probe's vector has to tell.
+
+        Raises:
+            EmbeddingError: If they are known to be two.
+        """
+        trained_on, this = self.embedder_fingerprint, embedder.fingerprint
+        if trained_on is None or this is None:
+            return False
+        if trained_on != this:
+            raise EmbeddingError(_another(f"has fingerprint {this}", f"fingerprint {trained_on}"))
+        return True
+
+    def check_probe(self, vector: Vectors) -> None:
+        """Compare an embedder's vector of `PROBE`, shape (d,), with the one of training.
+
+        Raises:
+            EmbeddingError: If they are another's.
+        """
+        if vector.shape != self.probe.shape:
+            raise EmbeddingError(
+                _another(f"gives vectors of {len(vector)} dimensions", f"{len(self.probe)} dimensions")
+            )
+        lengths = float(np.linalg.norm(vector) * np.linalg.norm(self.probe))
+        cosine = float(vector @ self.probe) / lengths if lengths else 0.0
+        if cosine < _SAME_DIRECTION:
+            told = f"gives the query {PROBE!r} a vector whose cosine with that of training is {cosine:.3f}"
+            raise EmbeddingError(_another(told, f"a cosine of at least {_SAME_DIRECTION}"))
 
     def save(self, folder: Path) -> None:
         """Write ``adapter.safetensors`` into a folder."""
-        metadata = {} if self.embedder_fingerprint is None else {"embedder": self.embedder_fingerprint}
-        tensors = {"up": np.ascontiguousarray(self.factors.up), "down": np.ascontiguousarray(self.factors.down)}
-        save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "np", **metadata})
+        from safetensors.numpy import save
+
+        tensors = {"up": self.factors.up, "down": self.factors.down, "probe": self.probe}
+        # The embedder's fingerprint stands here too: the folder's own fingerprint, over its files, has to name it.
+        metadata = {"format": "np", "embedder": self.embedder_fingerprint or ""}
+        plain = {name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
+        (folder / ADAPTER_FILE).write_bytes(save(plain, metadata))
 
     @classmethod
     def load(cls, folder: str | Path) -> "QueryAdapter":
         """Read the folder that a tuning wrote.
 
         Raises:
+            ModelNotFoundError: If there is no such folder.
             ModelFolderError: If there is no adapter in it, or it cannot be read.
         """
-        file = Path(folder).expanduser() / ADAPTER_FILE
-        record = read_record(file.parent)
-        if record is None or not file.is_file():
+        path = Path(folder).expanduser().absolute()
+        heal(path)
+        if not path.is_dir():
+            raise ModelNotFoundError(f"No adapter folder at {str(path)!r}. Give the folder that tuning wrote.")
+        record = read_record(path)
+        if record is None or not is_adapter_folder(path):
             raise ModelFolderError(
-                f"No adapter in {str(folder)!r}: it needs embedtune.json and {ADAPTER_FILE}. Give the folder that "
+                f"No adapter in {str(path)!r}: it needs embedtune.json and {ADAPTER_FILE}. Give the folder that "
                 "embedtune.tune(..., tuner='adapter') wrote."
             )
-        try:
-            tensors = load_file(file)
-            factors = Factors(tensors["up"], tensors["down"])
-        except (SafetensorError, KeyError, OSError) as error:
-            raise ModelFolderError(f"{str(file)!r} cannot be read: {error}. Tune again into this folder.") from error
-        if factors.up.ndim != 2 or factors.up.shape != factors.down.T.shape:
-            raise ModelFolderError(
-                f"{str(file)!r} holds parts of shapes {factors.up.shape} and {factors.down.shape}, which do not fit. "
-                "Tune again into this folder."
-            )
-        return cls(factors, record.base_fingerprint)
+        up, down, probe = _tensors(path / ADAPTER_FILE)
+        return cls(Factors(up, down), record.base_fingerprint, probe)
+
+
+def _tensors(file: Path) -> tuple[Vectors, Vectors, Vectors]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    way_out = "Tune again into this folder."
+    try:
+        found = load_file(file)
+        up, down, probe = (np.asarray(found[name], dtype=np.float32) for name in ("up", "down", "probe"))
+    except (SafetensorError, KeyError, OSError, ValueError) as error:
+        raise ModelFolderError(f"{str(file)!r} cannot be read: {error}. {way_out}") from error
+    if up.ndim != 2 or up.shape != down.T.shape or probe.shape != up.shape[:1]:
+        shapes = f"up {up.shape}, down {down.shape}, probe {probe.shape}"
+        raise ModelFolderError(f"{str(file)!r} holds parts that do not fit: {shapes}. {way_out}")
+    if not all(np.isfinite(part).all() for part in (up, down, probe)):
+        raise ModelFolderError(f"{str(file)!r} holds NaN or infinity. {way_out}")
+    return up, down, probe
+
+
+def _another(this: str, trained_on: str) -> str:
+    return (
+        f"The adapter was trained on another embedder: this one {this}; expected {trained_on}. It may be another "
+        "model, or other settings (dimensions, prompts, max_seq_length, address). Give the one that it was trained "
+        "on, or tune an adapter for this one."
+    )
 
 
 class AdaptedEmbedder:
     """An embedder whose queries go through an adapter; its chunks' vectors are its own.
+
+    An embedder without a fingerprint is known by its vector of the query `PROBE`, which is embedded once, beside the
+    first queries.
 
     Args:
         embedder: The one that the adapter was trained on.
         adapter: An adapter, or its folder.
 
     Raises:
-        EmbeddingError: If the adapter was trained on another embedder.
+        EmbeddingError: If the adapter was trained on another embedder; for one without a fingerprint at its first
+            queries.
+
+    >>> from embedtune.testing import HashEmbedder
+    >>> identity = QueryAdapter(Factors.identity(64), None, HashEmbedder().embed_queries([PROBE])[0])
+    >>> AdaptedEmbedder(HashEmbedder(), identity).embed_queries(["red apples"]).shape
+    (1, 64)
     """
 
     def __init__(self, embedder: Embedder, adapter: QueryAdapter | str | Path) -> None:
         self.embedder = embedder
-        self.record_folder = None if isinstance(adapter, QueryAdapter) else Path(adapter)
+        self.record_folder = None if isinstance(adapter, QueryAdapter) else Path(adapter).expanduser().absolute()
         self.adapter = adapter if isinstance(adapter, QueryAdapter) else QueryAdapter.load(adapter)
-        trained_on, this = self.adapter.embedder_fingerprint, embedder.fingerprint
-        if trained_on is not None and this is not None and trained_on != this:
-            raise EmbeddingError(
-                f"The adapter was trained on the embedder with fingerprint {trained_on}; this one has {this}: another "
-                "model, or other settings (dimensions, prompts, max_seq_length). Give the one that it was trained on, "
-                "or tune an adapter for this one."
-            )
+        self._is_known = self.adapter.check_fits(embedder)
+
+    def over(self, embedder: Embedder) -> "AdaptedEmbedder":
+        """The same map over the same embedder in another coat, such as one that keeps its vectors."""
+        adapted = AdaptedEmbedder(embedder, self.adapter)
+        adapted.record_folder = self.record_folder
+        return adapted
+
+    def __repr__(self) -> str:
+        return f"AdaptedEmbedder({self.embedder!r})"
 
     @property
     def fingerprint(self) -> str | None:
@@ -135,10 +215,16 @@ class AdaptedEmbedder:
         return self.embedder.similarity
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """The embedder's, mapped."""
-        found = self.embedder.embed_queries(texts)
-        return self.adapter(checked_vectors(found, len(texts), type(self.embedder).__name__)) if len(texts) else found
+        """The embedder's, mapped; float32 (n, d)."""
+        if not texts:
+            return np.zeros((0, self.adapter.dim), dtype=np.float32)
+        asked = list(texts) if self._is_known else [*texts, PROBE]
+        found = checked_vectors(self.embedder.embed_queries(asked), len(asked), type(self.embedder).__name__)
+        if not self._is_known:
+            self.adapter.check_probe(found[-1])
+            self._is_known = True
+        return self.adapter(found[: len(texts)])
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """The embedder's own."""
+        """The embedder's own; float32 (n, d)."""
         return self.embedder.embed_documents(texts)

@@ -3,28 +3,24 @@
 import logging
 import platform
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from embedtune.adapter.choosing import AdapterFit, Fold, Problem, fit_adapter
-from embedtune.adapter.pooling import ChunkVectors
+from embedtune.adapter.choosing import AdapterFit, fit_adapter
+from embedtune.adapter.loading import REFERENCE, reference_of
+from embedtune.adapter.problems import embedded_problem
 from embedtune.adapter.query_adapter import AdaptedEmbedder, QueryAdapter
-from embedtune.caches import CachedEmbedder
-from embedtune.comparison.pairing import clusters_of
-from embedtune.dataset import QADataset
+from embedtune.caches import cached
 from embedtune.errors import TuningError
 from embedtune.folders import swap_in
 from embedtune.metrics import parse_metric
 from embedtune.protocols import Embedder
 from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.resolve import as_embedder
-from embedtune.search import EmbedOnce, checked_vectors, normalised
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, ValidationPoint, dataset_digest
 from embedtune.validation import ValidationPlan
 
@@ -84,11 +80,12 @@ class AdapterTuner(BaseEmbeddingTuner):
         plan = self.plan(self.options.folds)
         embedder = as_embedder(self.model, self.plugins)
         with self.writing(self._job(embedder)) as partial:
-            problem, folds = _problem(plan, self._keeping(embedder, partial))
+            found = embedded_problem(plan, self._keeping(embedder, partial), partial, progress=self.options.progress)
             fit = fit_adapter(
-                problem, folds, metric=self.options.metric, seed=self.seed, progress=self.options.progress
+                found.problem, found.folds, metric=self.options.metric, seed=self.seed, progress=self.options.progress
             )
-            adapter = QueryAdapter(fit.factors, embedder.fingerprint)
+            adapter = QueryAdapter(fit.factors, embedder.fingerprint, found.probe)
+            (partial / "new").mkdir(exist_ok=True)
             adapter.save(partial / "new")
             record = self._record(embedder, adapter, fit, plan)
             record.write(partial / "new")
@@ -104,9 +101,9 @@ class AdapterTuner(BaseEmbeddingTuner):
 
     def _keeping(self, embedder: Embedder, partial: Path) -> Embedder:
         """Keeps vectors beside the target until the run is done, or where the user said: they may have cost money."""
-        if embedder.fingerprint is None:
-            return EmbedOnce(embedder)
-        return EmbedOnce(CachedEmbedder(embedder, self.options.cache or partial / "vectors"))
+        if embedder.fingerprint is None and self.options.cache is None:
+            return embedder
+        return cached(embedder, self.options.cache or partial / "vectors")
 
     def _job(self, embedder: Embedder) -> dict[str, object]:
         return {
@@ -121,13 +118,14 @@ class AdapterTuner(BaseEmbeddingTuner):
 
     def _record(self, embedder: Embedder, adapter: QueryAdapter, fit: AdapterFit, plan: ValidationPlan) -> ModelRecord:
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
-        metric = self.options.metric
+        metric, reference = self.options.metric, reference_of(self.model)
         return ModelRecord(
-            base_model=self.model if isinstance(self.model, str) else str(embedder),
+            base_model=reference or f"a {type(self.model).__name__}",
             base_fingerprint=embedder.fingerprint,
             fingerprint=AdaptedEmbedder(embedder, adapter).fingerprint or adapter.fingerprint,
             tuner=self.name,
             configuration={
+                REFERENCE: reference,
                 "metric": metric,
                 "seed": self.seed,
                 "dim": adapter.dim,
@@ -146,46 +144,6 @@ class AdapterTuner(BaseEmbeddingTuner):
             kept_base_reason=fit.kept_base_reason,
             seen=SeenTexts.of(given) | _seen_by(embedder),
         )
-
-
-def _problem(plan: ValidationPlan, embedder: Embedder) -> tuple[Problem, list[Fold]]:
-    """All queries and chunks of the plan as vectors, each text once, and the folds by their rows."""
-    datasets = [dataset for fold in plan.folds for dataset in fold] + [plan.trainset]
-    columns: dict[str, int] = {}
-    for dataset in datasets:
-        for text in dataset.corpus.values():
-            columns.setdefault(text, len(columns))
-    rows: dict[tuple[str, tuple[int, ...]], int] = {}
-    clusters: list[int] = []
-    places = [_places(dataset, rows, columns, clusters) for dataset in datasets]
-    texts = [text for text, _ in rows]
-    vectors = checked_vectors(embedder.embed_queries(texts), len(texts), "embedder")
-    chunks = checked_vectors(embedder.embed_documents(list(columns)), len(columns), "embedder")
-    answers = [np.array(found, dtype=np.intp) for _, found in rows]
-    problem = Problem(normalised(vectors), ChunkVectors.of(chunks, embedder.similarity), answers, clusters)
-    folds = []
-    for number, (train, _) in enumerate(plan.folds):
-        seen = np.array(sorted({columns[text] for text in train.corpus.values()}), dtype=np.intp)
-        hidden = np.setdiff1d(np.arange(len(columns)), seen)
-        folds.append(Fold(places[2 * number], places[2 * number + 1], hidden))
-    return problem, folds
-
-
-def _places(
-    dataset: QADataset,
-    rows: dict[tuple[str, tuple[int, ...]], int],
-    columns: Mapping[str, int],
-    clusters: list[int],
-) -> npt.NDArray[np.intp]:
-    """The rows of a data set's queries; new ones are added, with clusters of their own."""
-    first, found = max(clusters, default=-1) + 1, []
-    for cluster, (query, text) in zip(clusters_of(dataset), dataset.queries.items(), strict=True):
-        answers = tuple(sorted({columns[dataset.corpus[chunk]] for chunk in dataset.relevant_docs[query]}))
-        row = rows.setdefault((text, answers), len(rows))
-        if row == len(clusters):
-            clusters.append(first + cluster)
-        found.append(row)
-    return np.array(sorted(set(found)), dtype=np.intp)
 
 
 def _seen_by(embedder: Embedder) -> SeenTexts:

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tqdm.auto import tqdm
 
+from embedtune.adapter.query_adapter import AdaptedEmbedder
 from embedtune.comparison.options import INDEXED, OF_SEARCHES, SearchOptions, is_reranked, plain
 from embedtune.comparison.settings import described, versions
 from embedtune.dataset import QADataset
@@ -177,8 +178,10 @@ def _of_searches(
             f"query_types {tuple(options.query_types)} and engine {options.engine!r} are for models; searches are "
             f"compared as they are. Leave both out, or give query_types of {OF_SEARCHES}."
         )
+    models = _embedded_once(found, options)
     first, second = (
-        side.search or ExactSearch(dataset.corpus, _embedded_once(side.embedder, options)) for side in found
+        side.search or ExactSearch(dataset.corpus, cast(Embedder, model))
+        for side, model in zip(found, models, strict=True)
     )
     return {name: (finish(name, first), finish(name, second)) for name in names}
 
@@ -200,7 +203,7 @@ def _engines(
     if backend is not None and {plain(name) for name in options.query_types} <= backend.model_free:
         return (backend.load(dataset.corpus, None),)
     load = _Exact if backend is None else backend.load
-    return tuple(load(dataset.corpus, _embedded_once(side.embedder, options)) for side in found)
+    return tuple(load(dataset.corpus, cast(Embedder, model)) for model in _embedded_once(found, options))
 
 
 def _of_models(
@@ -222,13 +225,21 @@ def _is_one_model(found: Sequence[Resolved]) -> bool:
     return len(fingerprints) == 1 and None not in fingerprints
 
 
-def _embedded_once(embedder: Embedder | None, options: SearchOptions) -> EmbedOnce:
-    assert embedder is not None
-    if options.cache is not None:
-        from embedtune.caches import CachedEmbedder  # as above
+def _embedded_once(found: Sequence[Resolved], options: SearchOptions) -> list[Embedder | None]:
+    """Each side's model with its vectors kept; where one is an adapter over the other, they share them."""
+    known: dict[str | int, Embedder] = {}
 
-        embedder = CachedEmbedder(embedder, options.cache)
-    return EmbedOnce(embedder)
+    def once(embedder: Embedder) -> Embedder:
+        if isinstance(embedder, AdaptedEmbedder):
+            return embedder.over(once(embedder.embedder))
+        key = embedder.fingerprint or id(embedder)
+        if key not in known and options.cache is not None:
+            from embedtune.caches import CachedEmbedder  # as above
+
+            known[key] = EmbedOnce(CachedEmbedder(embedder, options.cache))
+        return known.setdefault(key, EmbedOnce(embedder))
+
+    return [None if side.embedder is None else once(side.embedder) for side in found]
 
 
 def _warn_of_filters(dataset: QADataset, found: Sequence[Resolved]) -> None:
