@@ -95,7 +95,7 @@ def test_a_missing_tuner_names_the_extra_and_what_is_installed(plugins: PluginMa
 
 
 def test_a_name_that_no_extra_brings_is_only_missing(plugins: PluginManager) -> None:
-    with pytest.raises(BackendNotFoundError, match=r"^No tuner named 'acme'\. Installed tuners: none\.$"):
+    with pytest.raises(BackendNotFoundError, match=r"^No tuner named 'acme'\. Installed tuners: 'adapter'\.$"):
         plugins.tuner("acme")
 
 
@@ -114,11 +114,12 @@ def test_an_installed_plugin_is_found_and_loaded_when_asked(site: Path, install:
 def test_built_ins_come_through_the_same_hooks(plugins: PluginManager) -> None:
     assert plugins.installed == (PluginInfo("embedtune", "embedtune"),)
     assert [layout.name for layout in plugins.dataset_formats()] == ["json", "beir", "csv", "labelled_rag"]
+    assert [tuner.name for tuner in plugins.tuners()] == ["adapter"]
+    assert [embedder.name for embedder in plugins.embedders()] == ["adapter"]
 
 
-def test_all_kinds_may_be_empty(plugins: PluginManager) -> None:
-    assert plugins.tuners() == plugins.embedders() == plugins.rerankers() == plugins.llms() == []
-    assert plugins.search_engines() == []
+def test_kinds_may_be_empty(plugins: PluginManager) -> None:
+    assert plugins.rerankers() == plugins.llms() == plugins.search_engines() == []
 
 
 def test_the_order_of_discovery_is_by_name_not_by_path(site: Path, install: Install) -> None:
@@ -173,7 +174,7 @@ def test_no_hook_of_a_refused_plugin_stays_active(hook: str, site: Path, install
     install("acme", TUNER.format(name="acme") + "@hookimpl\n" + hook)
     manager = discovered(site)
     assert [info.name for info in manager.installed if info.error] == ["acme"]
-    assert manager.tuners() == []
+    assert [row.name for row in manager.tuners()] == ["adapter"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_hook_that_fails_marks_its_plugin_and_stops_nobody(
     install("broken", HEADER + f"@hookimpl\ndef embedtune_tuners():\n    {body}\n")
     install("fine", TUNER.format(name="fine"))
     manager = discovered(site)
-    assert [row.name for row in manager.tuners()] == ["fine"]
+    assert [row.name for row in manager.tuners()] == ["adapter", "fine"]
     (info,) = [info for info in manager.installed if info.error]
     assert info.name == "broken"
     with pytest.raises(type(info.error), match=message):
@@ -224,7 +225,7 @@ def test_two_entry_points_of_one_name_are_both_kept(site: Path, install: Install
     """By itself pluggy drops the second without a word, and which one that is follows sys.path."""
     install("acme-one", TUNER.format(name="one"), entry_point="acme")
     install("acme-two", TUNER.format(name="two"), entry_point="acme")
-    assert [row.name for row in discovered(site).tuners()] == ["one", "two"]
+    assert [row.name for row in discovered(site).tuners()] == ["adapter", "one", "two"]
 
 
 def test_one_distribution_found_twice_is_one_plugin(site: Path, install: Install) -> None:
@@ -416,7 +417,9 @@ def test_a_reference_that_nobody_loads_lists_who_could(plugins: PluginManager) -
     row = EmbedderBackend(name="sentence-transformers", load=lambda ref: HashEmbedder())
     with_hooks(plugins, embedtune_embedders=lambda: [row])
     with pytest.raises(
-        BackendNotFoundError, match=r"No installed embedder loads 'x:y'. Installed embedders: 'sentence-transformers'"
+        BackendNotFoundError,
+        match=r"No installed embedder loads 'x:y'. Installed embedders: 'adapter', "
+        "'sentence-transformers'",
     ):
         plugins.embedder("x:y")
 
