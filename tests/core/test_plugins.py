@@ -27,7 +27,7 @@ from embedtune import (
     read_record,
     tune,
 )
-from embedtune.plugins import EmbedderBackend, LLMBackend, PluginInfo, RerankerBackend, TunerBackend, hookspecs
+from embedtune.plugins import EmbedderBackend, LLMBackend, PluginInfo, RerankerBackend, hookspecs
 from embedtune.plugins.references import ModelReference, parse_reference
 from embedtune.protocols import Embedder
 from embedtune.testing import HashEmbedder, tiny_dataset
