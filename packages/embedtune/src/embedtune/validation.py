@@ -40,7 +40,9 @@ class ValidationPlan:
         return len(self.folds) > 1
 
 
-def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int, folds: int) -> ValidationPlan:
+def plan_validation(
+    trainset: QADataset, valset: QADataset | None, *, seed: int, folds: int, carve: bool = True
+) -> ValidationPlan:
     """Decide what chooses the checkpoint.
 
     Args:
@@ -49,6 +51,8 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         seed: Draws what is carved.
         folds: Folds of the cross-validation where a fifth holds under 300 queries; 0 or 1 carves a tenth however
             small.
+        carve: Whether a part is held back of a set that is large enough for it, so that one training does; if not, it
+            is cross-validated too.
 
     Raises:
         TuningError: If the validation set leaks, or there is too little to hold anything back.
@@ -58,7 +62,7 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         return ValidationPlan(trainset, ((trainset, valset),))
     groups = _groups(trainset)
     share = max(CARVED_SHARE, MIN_VALIDATION_QUERIES / len(trainset))
-    if folds < 2 or share <= LARGEST_CARVED_SHARE:
+    if folds < 2 or (carve and share <= LARGEST_CARVED_SHARE):
         share = share if share <= LARGEST_CARVED_SHARE else CARVED_SHARE
         try:
             split = trainset.split(val=share, test=0, seed=seed)
@@ -68,9 +72,8 @@ def plan_validation(trainset: QADataset, valset: QADataset | None, *, seed: int,
         logger.info("holding back %d of %d queries for validation", len(split.val), len(trainset))
         return ValidationPlan(split.train, ((split.train, split.val),))
     n_folds = min(folds, len(groups))
-    logger.info(
-        "choosing by cross-validation in %d folds: %d queries are too few to hold some back", n_folds, len(trainset)
-    )
+    reason = ": too few to hold some back" if share > LARGEST_CARVED_SHARE else ""
+    logger.info("choosing by cross-validation in %d folds of %d queries%s", n_folds, len(trainset), reason)
     return ValidationPlan(trainset, tuple(_fold(trainset, part) for part in _parts(groups, n_folds, seed)))
 
 

@@ -1,12 +1,12 @@
 """What a trained map may become: its ranks and strengths, each scored on queries that were held back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from embedtune.adapter.fitting import Factors
+from embedtune.adapter.fitting import Factors, truncated
 from embedtune.adapter.objective import Answers
 from embedtune.adapter.pooling import ChunkVectors
 from embedtune.metrics import per_query
@@ -30,6 +30,13 @@ class Candidate:
     """Of the change; the vectors' dimensions where it is not cut."""
     strength: float
     """What the change is multiplied by."""
+
+    def __str__(self) -> str:
+        return f"{self.n_passes} passes, rank {self.rank}, strength {self.strength:g}"
+
+    def factors(self, looks: Mapping[int, Vectors]) -> Factors:
+        """Its change at full strength, of what a training came to after each number of passes."""
+        return truncated(looks[self.n_passes], self.rank)
 
 
 def candidate_values(
@@ -58,24 +65,26 @@ def candidate_values(
     """
     mapped = [change.change(queries) for change in changes]
     lines = np.repeat(np.arange(len(queries)), [len(found) for found in answers])
-    own_rows = chunks.rows(np.concatenate(answers))
+    columns = np.concatenate(answers)
+    own_rows = chunks.rows(columns)
     own = [np.einsum("ij,ij->i", side[lines], own_rows) for side in (queries, *mapped)]
     before = np.zeros((1 + len(changes) * len(strengths), len(lines)), dtype=np.int64)
-    size = chunks.block_size(len(queries))
-    for start in chunks.starts(len(queries)):
-        block = chunks.rows(slice(start, start + size))
-        base = queries @ block.T
-        for place, scores, limits in _lines(base, mapped, strengths, block, own):
+    for part in chunks.blocks(len(queries)):
+        block = chunks.rows(part)
+        inside = np.flatnonzero((columns >= part.start) & (columns < part.start + len(block)))
+        for place, scores, limits in _lines(queries @ block.T, mapped, strengths, block, own):
             for line, (row, limit) in enumerate(zip(lines, limits, strict=True)):
                 before[place, line] += np.count_nonzero(scores[row] > limit)
+            # An answer is not before itself, though the product of matrices may round its score up.
+            before[place, inside] -= scores[lines[inside], columns[inside] - part.start] > limits[inside]
+    return _metric(before, answers, metric)
+
+
+def _metric(before: npt.NDArray[np.int64], answers: Answers, metric: str) -> npt.NDArray[np.float64]:
     ends = np.cumsum([len(found) for found in answers])[:-1]
     grades = [[1.0] * len(found) for found in answers]
-    return np.stack(
-        [
-            per_query([part.tolist() for part in np.split(1 + counts, ends)], grades, [metric])[metric]
-            for counts in before
-        ]
-    )
+    ranks = [[part.tolist() for part in np.split(1 + counts, ends)] for counts in before]
+    return np.stack([per_query(found, grades, [metric])[metric] for found in ranks])
 
 
 def _lines(

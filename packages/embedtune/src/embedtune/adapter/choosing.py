@@ -1,24 +1,22 @@
 """From vectors to a map: trained on each fold, chosen by what was held back, trained once more on everything."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from embedtune.adapter.candidates import RANKS, STRENGTHS, Candidate, candidate_values
-from embedtune.adapter.fitting import LOOKS, Factors, fitted, n_batches, truncated
-from embedtune.adapter.objective import Answers
-from embedtune.adapter.pooling import ChunkVectors, pool_of
+from embedtune.adapter.fitting import EPOCHS, Factors, fitted, looks_of, n_batches, truncated
+from embedtune.adapter.objective import Answers, Pool
+from embedtune.adapter.pooling import ChunkVectors, Rows, nearest, pool_of
 from embedtune.never_worse import why_chance
 from embedtune.protocols import Vectors
 
 __all__ = ["AdapterFit", "Fold", "Problem", "fit_adapter"]
 
 logger = logging.getLogger(__name__)
-
-_Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +37,11 @@ class Problem:
 class Fold:
     """What one training is given, and what it is scored on."""
 
-    train: _Rows
+    train: Rows
     """Queries."""
-    held_back: _Rows
+    held_back: Rows
     """Other queries."""
-    hidden: _Rows
+    hidden: Rows
     """Chunks that training does not see."""
 
 
@@ -53,82 +51,120 @@ class AdapterFit:
 
     factors: Factors
     """At the chosen strength; rank 0 if the identity is kept."""
-    chosen: Candidate | None
-    """None for the identity."""
+    best: Candidate
+    """What did best on the queries that were held back, whether it is kept or not."""
     base: npt.NDArray[np.float64]
     """The metric of each query that was held back, under the identity."""
     values: npt.NDArray[np.float64]
-    """Under the best candidate, chosen or not."""
+    """Under the best candidate."""
     kept_base_reason: str | None
     """Why the identity is kept, if it is."""
     steps: int
-    """Optimiser steps of the kept map's training."""
+    """Optimiser steps of the best candidate's training."""
 
 
 def fit_adapter(
-    problem: Problem, folds: Sequence[Fold], *, metric: str = "ndcg@10", seed: int = 0, progress: bool = False
+    problem: Problem,
+    folds: Sequence[Fold],
+    *,
+    metric: str = "ndcg@10",
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    progress: bool = False,
 ) -> AdapterFit:
     """Learn a map of the query vectors, and how much of it to believe.
 
     Each fold trains one map. Its states along the way, cut to several ranks and scaled to several strengths, are
-    scored on the queries that were held back; the best over all folds is chosen, if it gains more than chance would
-    (two standard errors by clusters, since it is the best of many).
+    scored on the queries that were held back; the best over all folds is chosen. It is kept if it gains more than
+    chance would over the whole corpus, by `embedtune.never_worse`.
 
     Args:
         problem: What is learned from.
         folds: One, whose map is kept, or several, after which a last map is trained on all queries.
         metric: Chooses.
+        epochs: Passes over the queries; fewer are tried too.
         seed: Same seed, same machine, same map.
         progress: Whether bars are shown.
     """
+    trainer = _Trainer(problem, epochs, seed, progress)
     titles = [f"fold {number}/{len(folds)}" for number in range(1, len(folds) + 1)] if len(folds) > 1 else ["adapter"]
-    trained = [
-        dict(_looks(problem, fold.train, fold.hidden, title, seed=seed, progress=progress))
-        for fold, title in zip(folds, titles, strict=True)
-    ]
-    candidates = _candidates(problem.queries.shape[1])
-    parts = [_scored(problem, fold, looks, metric) for fold, looks in zip(folds, trained, strict=True)]
-    values = np.concatenate(parts, axis=1)
-    means = values[1:].mean(axis=1)
-    best = int(np.argmax(means))
-    gains = values[1 + best] - values[0]
+    trained = [trainer.looks(fold.train, fold.hidden, title) for fold, title in zip(folds, titles, strict=True)]
+    candidates = _candidates(problem.queries.shape[1], epochs)
+    scored = [trainer.scored(fold, looks, metric) for fold, looks in zip(folds, trained, strict=True)]
+    chosen = candidates[int(np.argmax(np.concatenate(scored, axis=1)[1:].mean(axis=1)))]
+    exact = [trainer.exact(fold, looks, chosen, metric) for fold, looks in zip(folds, trained, strict=True)]
+    base, values = np.concatenate(exact, axis=1)
     clusters = [problem.clusters[i] for fold in folds for i in fold.held_back]
-    chosen = candidates[best]
-    if reason := why_chance(str(chosen), gains, clusters, metric):
-        return AdapterFit(Factors.identity(problem.queries.shape[1]), None, values[0], values[1 + best], reason, 0)
+    if reason := why_chance(str(chosen), values - base, clusters, metric):
+        identity = Factors.identity(problem.queries.shape[1])
+        return AdapterFit(identity, chosen, base, values, reason, chosen.n_passes * n_batches(len(folds[0].train)))
     train, looks = folds[0].train, trained[0]
     if len(folds) > 1:
-        train = np.arange(len(problem.queries))
-        nothing = np.empty(0, dtype=np.intp)
-        looks = dict(
-            _looks(problem, train, nothing, "adapter on all", seed=seed, progress=progress, stop_at=chosen.n_passes)
+        train, nothing = np.arange(len(problem.queries)), np.empty(0, dtype=np.intp)
+        looks = trainer.looks(train, nothing, "adapter on all", stop_at=chosen.n_passes)
+    factors = chosen.factors(looks)
+    kept = Factors(factors.up * np.float32(chosen.strength), factors.down)
+    return AdapterFit(kept, chosen, base, values, None, chosen.n_passes * n_batches(len(train)))
+
+
+class _Trainer:
+    """Trains and scores parts of one problem; each query's nearest chunks are looked for once."""
+
+    def __init__(self, problem: Problem, epochs: int, seed: int, progress: bool) -> None:
+        self._problem = problem
+        self._epochs = epochs
+        self._seed = seed
+        self._progress = progress
+        self._near = nearest(problem.queries, problem.chunks, problem.answers, progress=progress)
+
+    def looks(self, train: Rows, hidden: Rows, title: str, stop_at: int | None = None) -> dict[int, Vectors]:
+        """The change after each number of passes."""
+        pool, places = self._pool(train, hidden)
+        return dict(
+            fitted(
+                self._problem.queries[train],
+                pool,
+                places,
+                seed=self._seed,
+                progress=self._progress,
+                title=title,
+                epochs=self._epochs,
+                stop_at=stop_at,
+            )
         )
-    found = truncated(looks[chosen.n_passes], chosen.rank)
-    factors = Factors(found.up * np.float32(chosen.strength), found.down)
-    return AdapterFit(factors, chosen, values[0], values[1 + best], None, chosen.n_passes * n_batches(len(train)))
+
+    def scored(self, fold: Fold, looks: Mapping[int, Vectors], metric: str) -> npt.NDArray[np.float64]:
+        """The identity and all candidates on what was held back; over the nearest chunks where there are many."""
+        pool, places = self._pool(fold.held_back, np.empty(0, dtype=np.intp))
+        queries, dim = self._problem.queries[fold.held_back], self._problem.queries.shape[1]
+        changes = [truncated(looks[n_passes], rank) for n_passes in looks_of(self._epochs) for rank in _ranks(dim)]
+        vectors = ChunkVectors(pool.vectors, "dot", 1.0)
+        return candidate_values(queries, changes, STRENGTHS, vectors, places, metric)
+
+    def exact(
+        self, fold: Fold, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
+    ) -> npt.NDArray[np.float64]:
+        """The identity and one candidate over the whole corpus; shape (2, n)."""
+        queries = self._problem.queries[fold.held_back]
+        answers = [self._problem.answers[i] for i in fold.held_back]
+        change, chunks = chosen.factors(looks), self._problem.chunks
+        return candidate_values(queries, [change], [chosen.strength], chunks, answers, metric)
+
+    def _pool(self, queries: Rows, hidden: Rows) -> tuple[Pool, Answers]:
+        near = None if self._near is None else self._near[queries]
+        answers = [self._problem.answers[i] for i in queries]
+        return pool_of(near, self._problem.chunks, answers, hidden, self._seed)
 
 
-def _looks(
-    problem: Problem, train: _Rows, hidden: _Rows, title: str, *, seed: int, progress: bool, stop_at: int | None = None
-) -> Iterator[tuple[int, Vectors]]:
-    """The change after each number of passes."""
-    allowed = np.ones(len(problem.chunks), dtype=bool)
-    allowed[hidden] = False
-    queries, answers = problem.queries[train], [problem.answers[i] for i in train]
-    pool, places = pool_of(queries, problem.chunks, answers, allowed, seed)
-    return fitted(queries, pool, places, seed=seed, progress=progress, title=title, stop_at=stop_at)
-
-
-def _candidates(dim: int) -> list[Candidate]:
+def _candidates(dim: int, epochs: int) -> list[Candidate]:
     """In the order of `candidate_values`."""
-    return [Candidate(n_passes, rank, strength) for n_passes in LOOKS for rank in _ranks(dim) for strength in STRENGTHS]
+    return [
+        Candidate(n_passes, rank, strength)
+        for n_passes in looks_of(epochs)
+        for rank in _ranks(dim)
+        for strength in STRENGTHS
+    ]
 
 
 def _ranks(dim: int) -> list[int]:
     return [*(rank for rank in RANKS if rank < dim), dim]
-
-
-def _scored(problem: Problem, fold: Fold, looks: Mapping[int, Vectors], metric: str) -> npt.NDArray[np.float64]:
-    changes = [truncated(looks[n_passes], rank) for n_passes in LOOKS for rank in _ranks(problem.queries.shape[1])]
-    answers = [problem.answers[i] for i in fold.held_back]
-    return candidate_values(problem.queries[fold.held_back], changes, STRENGTHS, problem.chunks, answers, metric)

@@ -9,13 +9,13 @@ from tqdm.auto import tqdm
 from embedtune.adapter.objective import Answers, Pool, softmax_loss
 from embedtune.protocols import Vectors
 
-__all__ = ["LOOKS", "Factors", "fitted", "n_batches", "truncated"]
+__all__ = ["EPOCHS", "Factors", "fitted", "looks_of", "n_batches", "truncated"]
 
-LOOKS = (1, 2, 4, 8)
-"""Passes over the queries after which the map is a candidate; fewer are a stronger prior for the identity."""
+EPOCHS = 16
+"""Passes over the queries; more changed no validation on the sets that were tried."""
 RATE = 1e-3
 """Of Adam, falling linearly to 0."""
-TEMPERATURE = 0.05
+TEMPERATURE = 0.03
 BATCH = 128
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 """Kingma and Ba 2015."""
@@ -53,9 +53,10 @@ def fitted(
     seed: int,
     progress: bool,
     title: str,
+    epochs: int,
     stop_at: int | None = None,
 ) -> Iterator[tuple[int, Vectors]]:
-    """The change matrix after each number of passes in `LOOKS`: shape (d, d).
+    """The change matrix after each number of passes that `looks_of` tells: shape (d, d).
 
     Args:
         queries: Shape (n, d).
@@ -64,14 +65,15 @@ def fitted(
         seed: Draws the order.
         progress: Whether a bar is shown.
         title: Of the bar.
+        epochs: Passes over the queries, by which the rate falls to 0.
         stop_at: The number of passes after which nothing more is asked for.
     """
     rng = np.random.default_rng(seed)
     matrix = np.zeros((queries.shape[1],) * 2, dtype=np.float32)
     moments = np.zeros((2, *matrix.shape), dtype=np.float32)
     n_parts = n_batches(len(queries))
-    n_steps, step = max(LOOKS) * n_parts, 0
-    last = stop_at or max(LOOKS)
+    n_steps, step = epochs * n_parts, 0
+    last = stop_at or epochs
     with tqdm(total=last * n_parts, desc=title, unit="step", disable=not progress, leave=False) as bar:
         for done in range(1, last + 1):
             for batch in np.array_split(rng.permutation(len(queries)), n_parts):
@@ -81,8 +83,19 @@ def fitted(
                 step += 1
                 matrix -= _adam(moments, slope.T @ part, step) * np.float32(RATE * (1 - (step - 1) / n_steps))
                 bar.update(1)
-            if done in LOOKS:
+            if done in looks_of(epochs):
                 yield done, matrix.copy()
+
+
+def looks_of(epochs: int) -> tuple[int, ...]:
+    """Passes after which the map is a candidate: all, a half, a quarter, an eighth.
+
+    Fewer are a stronger prior for the identity.
+
+    >>> looks_of(16), looks_of(3)
+    ((2, 4, 8, 16), (1, 2, 3))
+    """
+    return tuple(sorted({-(-epochs // part) for part in (1, 2, 4, 8)}))
 
 
 def n_batches(n_queries: int) -> int:

@@ -10,15 +10,16 @@ from tqdm.auto import tqdm
 from embedtune.adapter.objective import Answers, Pool
 from embedtune.protocols import Similarity, Vectors
 
-__all__ = ["ChunkVectors", "pool_of"]
+__all__ = ["ChunkVectors", "Rows", "nearest", "pool_of"]
 
 logger = logging.getLogger(__name__)
 
-_Rows = npt.NDArray[np.intp]
+Rows = npt.NDArray[np.intp]
+"""Numbers of queries or chunks."""
 
 WHOLE = 32_768
 """A corpus of up to so many chunks is told from as a whole."""
-NEAREST, NEAREST_EACH = 65_536, 64
+NEAREST, NEAREST_EACH = 131_072, 64
 """Of a larger one: so many nearest chunks in all, so many at most of a query, and"""
 SAMPLED = 8_192
 """so many of the others, drawn at random, each of which stands for many."""
@@ -54,7 +55,7 @@ class ChunkVectors:
     def __len__(self) -> int:
         return len(self.array)
 
-    def rows(self, which: slice | _Rows) -> Vectors:
+    def rows(self, which: slice | Rows) -> Vectors:
         """Some of them, shape (n, d)."""
         part = np.array(self.array[which], dtype=np.float32)
         if self.similarity == "cosine":
@@ -63,62 +64,71 @@ class ChunkVectors:
             part /= self.scale
         return part
 
-    def starts(self, n_queries: int) -> range:
-        """Where blocks begin whose rows, and whose scores for all queries, are held at once."""
-        return range(0, len(self), self.block_size(n_queries))
-
-    def block_size(self, n_queries: int) -> int:
-        """Rows in a block."""
-        return max(256, _BLOCK_BYTES // (4 * max(n_queries, int(self.array.shape[1]))))
+    def blocks(self, n_queries: int) -> list[slice]:
+        """Rows that are held at once, with their scores for so many queries."""
+        size = max(256, _BLOCK_BYTES // (4 * max(n_queries, int(self.array.shape[1]))))
+        return [slice(start, start + size) for start in range(0, len(self), size)]
 
 
-def pool_of(
-    queries: Vectors, chunks: ChunkVectors, answers: Answers, allowed: npt.NDArray[np.bool_], seed: int
-) -> tuple[Pool, Answers]:
-    """What queries are told from in training, and their answers' rows in it.
+def nearest(queries: Vectors, chunks: ChunkVectors, answers: Answers, *, progress: bool) -> Rows | None:
+    """The chunks nearest to each query, its answers aside, in one pass over the corpus.
 
     Args:
-        queries: Shape (n_queries, d).
+        queries: Shape (n, d).
         chunks: The whole corpus.
         answers: Rows of the corpus.
-        allowed: Shape (n_chunks,): which chunks may be in it; answers may.
-        seed: Draws the sample.
+        progress: Whether a bar is shown.
+
+    Returns:
+        Shape (n, k); None where the corpus is so small that queries are told from all of it.
     """
-    there = np.flatnonzero(allowed)
-    log_weights = np.zeros(len(there), dtype=np.float32)
-    if len(there) > WHOLE:
-        near = np.union1d(_nearest(queries, chunks, answers, allowed), np.concatenate(answers))
-        others = np.setdiff1d(there, near, assume_unique=True)
-        drawn = np.random.default_rng(seed).choice(others, min(SAMPLED, len(others)), replace=False)
-        logger.info("training against %d of %d chunks: the nearest, and a sample", len(near) + len(drawn), len(there))
-        weight = np.log(max(len(others), 1) / max(len(drawn), 1))
-        there = np.concatenate([near, drawn])
-        log_weights = np.repeat(np.array([0.0, weight], dtype=np.float32), [len(near), len(drawn)])
-    places = np.argsort(there)
-    found = [places[np.searchsorted(there, rows, sorter=places)] for rows in answers]
-    return Pool(chunks.rows(there), log_weights), found
-
-
-def _nearest(queries: Vectors, chunks: ChunkVectors, answers: Answers, allowed: npt.NDArray[np.bool_]) -> _Rows:
-    """The chunks nearest to each query, its own answers aside: in one pass over the corpus."""
-    k = max(1, min(NEAREST_EACH, NEAREST // max(len(queries), 1)))
+    if len(chunks) <= WHOLE:
+        return None
+    k = max(1, min(NEAREST_EACH, NEAREST // len(queries)))
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     rows = np.zeros((len(queries), k), dtype=np.intp)
     lines = np.repeat(np.arange(len(queries)), [len(found) for found in answers])
     columns = np.concatenate(answers)
-    size = chunks.block_size(len(queries))
-    for start in tqdm(chunks.starts(len(queries)), desc="nearest chunks", unit="block", leave=False):
-        block = queries @ chunks.rows(slice(start, start + size)).T
-        block[:, ~allowed[start : start + size]] = -np.inf
-        inside = (columns >= start) & (columns < start + block.shape[1])
-        block[lines[inside], columns[inside] - start] = -np.inf
-        if block.shape[1] > k:
-            best = np.argpartition(-block, k - 1, axis=1)[:, :k]
-            block = np.take_along_axis(block, best, axis=1)
-        else:
-            best = np.broadcast_to(np.arange(block.shape[1]), block.shape)
-        scores = np.concatenate([scores, block], axis=1)
-        rows = np.concatenate([rows, best + start], axis=1)
-        kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        scores, rows = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(rows, kept, axis=1)
-    return np.unique(rows[scores > -np.inf])
+    for part in tqdm(
+        chunks.blocks(len(queries)), desc="nearest chunks", unit="block", leave=False, disable=not progress
+    ):
+        block = queries @ chunks.rows(part).T
+        inside = (columns >= part.start) & (columns < part.start + block.shape[1])
+        block[lines[inside], columns[inside] - part.start] = -np.inf
+        # Most blocks hold nothing for most queries: only what beats the k-th so far is looked at.
+        for line in np.flatnonzero(block.max(axis=1) > scores.min(axis=1)):
+            better = np.flatnonzero(block[line] > scores[line].min())
+            both = np.concatenate([scores[line], block[line, better]])
+            kept = np.argpartition(-both, k - 1)[:k]
+            scores[line], rows[line] = both[kept], np.concatenate([rows[line], better + part.start])[kept]
+    return rows
+
+
+def pool_of(near: Rows | None, chunks: ChunkVectors, answers: Answers, hidden: Rows, seed: int) -> tuple[Pool, Answers]:
+    """What queries are told from, and their answers' rows in it.
+
+    Args:
+        near: The queries' nearest chunks, as `nearest` gives them.
+        chunks: The whole corpus.
+        answers: Rows of the corpus.
+        hidden: Chunks that are not in it; answers are.
+        seed: Draws the sample.
+    """
+    allowed = np.ones(len(chunks), dtype=bool)
+    allowed[hidden] = False
+    own = np.unique(np.concatenate(answers))
+    if near is None:
+        there = np.union1d(np.flatnonzero(allowed), own)
+        log_weights = np.zeros(len(there), dtype=np.float32)
+    else:
+        close = np.unique(near)
+        close = np.union1d(close[allowed[close]], own)
+        allowed[close] = False
+        others = np.flatnonzero(allowed)
+        drawn = np.random.default_rng(seed).choice(others, min(SAMPLED, len(others)), replace=False)
+        weight = np.log(max(len(others), 1) / max(len(drawn), 1))
+        there = np.concatenate([close, np.sort(drawn)])
+        log_weights = np.repeat(np.array([0.0, weight], dtype=np.float32), [len(close), len(drawn)])
+    places = np.argsort(there)
+    found = [places[np.searchsorted(there, rows, sorter=places)] for rows in answers]
+    return Pool(chunks.rows(there), log_weights), found

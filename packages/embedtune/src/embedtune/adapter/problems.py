@@ -55,7 +55,7 @@ def embedded_problem(plan: ValidationPlan, embedder: Embedder, folder: Path, *, 
             columns.setdefault(text, len(columns))
     rows = _Rows(columns)
     places = [rows.of(dataset) for dataset in datasets]
-    asked = list(dict.fromkeys([PROBE, *(text for text, _ in rows.known)]))
+    asked = list(dict.fromkeys([PROBE, *rows.known]))
     queries = _embedded(asked, embedder.embed_queries, folder / "queries.npy", "queries", progress)
     chunks = _embedded(list(columns), embedder.embed_documents, folder / "chunks.npy", "chunks", progress)
     if queries.shape[1] != chunks.shape[1]:
@@ -64,8 +64,8 @@ def embedded_problem(plan: ValidationPlan, embedder: Embedder, folder: Path, *, 
             "mixed up."
         )
     order = {text: place for place, text in enumerate(asked)}
-    vectors = normalised(np.asarray(queries[[order[text] for text, _ in rows.known]]))
-    answers = [np.array(found, dtype=np.intp) for _, found in rows.known]
+    vectors = normalised(np.asarray(queries[[order[text] for text in rows.known]]))
+    answers = [np.array(sorted(found), dtype=np.intp) for found in rows.answers]
     problem = Problem(vectors, ChunkVectors.of(chunks, embedder.similarity), answers, rows.clusters)
     folds = []
     for number, (train, _) in enumerate(plan.folds):
@@ -76,21 +76,23 @@ def embedded_problem(plan: ValidationPlan, embedder: Embedder, folder: Path, *, 
 
 
 class _Rows:
-    """Queries by text and answers, numbered as they come; the same query of two data sets is one."""
+    """Queries by text, numbered as they come; what answers a text under one id answers it under all."""
 
     def __init__(self, columns: Mapping[str, int]) -> None:
         self._columns = columns
-        self.known: dict[tuple[str, tuple[int, ...]], int] = {}
+        self.known: dict[str, int] = {}
+        self.answers: list[set[int]] = []
         self.clusters: list[int] = []
 
     def of(self, dataset: QADataset) -> npt.NDArray[np.intp]:
         """The rows of a data set's queries; new ones get clusters of their own."""
         first, found = max(self.clusters, default=-1) + 1, set()
         for cluster, (query, text) in zip(clusters_of(dataset), dataset.queries.items(), strict=True):
-            answers = tuple(sorted({self._columns[dataset.corpus[chunk]] for chunk in dataset.relevant_docs[query]}))
-            row = self.known.setdefault((text, answers), len(self.known))
+            row = self.known.setdefault(text, len(self.known))
             if row == len(self.clusters):
                 self.clusters.append(first + cluster)
+                self.answers.append(set())
+            self.answers[row] |= {self._columns[dataset.corpus[chunk]] for chunk in dataset.relevant_docs[query]}
             found.add(row)
         return np.array(sorted(found), dtype=np.intp)
 

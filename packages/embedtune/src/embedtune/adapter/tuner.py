@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from embedtune.adapter.choosing import AdapterFit, fit_adapter
+from embedtune.adapter.fitting import EPOCHS
 from embedtune.adapter.loading import REFERENCE, reference_of
 from embedtune.adapter.problems import embedded_problem
 from embedtune.adapter.query_adapter import AdaptedEmbedder, QueryAdapter
@@ -22,7 +23,7 @@ from embedtune.protocols import Embedder
 from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.resolve import as_embedder
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, ValidationPoint, dataset_digest
-from embedtune.validation import ValidationPlan
+from embedtune.validation import ValidationPlan, plan_validation
 
 __all__ = ["AdapterTuner"]
 
@@ -40,7 +41,7 @@ class AdapterOptions:
     metric: str = "ndcg@10"
     """The retrieval metric that chooses rank and strength."""
     folds: int = 3
-    """Folds of the cross-validation where no valset is given and a fifth of the queries are under 300."""
+    """Folds of the cross-validation that chooses where no valset is given; 0 or 1 holds back a tenth instead."""
     cache: str | Path | None = None
     """A folder that keeps the vectors for the next time; what a run has embedded it keeps beside its target anyway
     until it is done, so that a crash pays for nothing twice."""
@@ -60,7 +61,7 @@ class AdapterTuner(BaseEmbeddingTuner):
     """A linear map of the query vectors; the embedder and the chunks' vectors stay as they are.
 
     Args, beyond those of `BaseEmbeddingTuner`: the fields of `AdapterOptions`; ``model`` is anything that
-    `embedtune.evaluate` takes as a model. ``epochs`` is chosen by the validation, and must be left out.
+    `embedtune.evaluate` takes as a model. ``epochs`` are 16 if None; fewer passes are tried as well.
     """
 
     name = "adapter"
@@ -75,14 +76,18 @@ class AdapterTuner(BaseEmbeddingTuner):
             EmbeddingError: If the embedder fails.
         """
         started = time.monotonic()
-        if self.epochs is not None:
-            raise TuningError(f"The adapter chooses its epochs by validation: leave epochs={self.epochs} out.")
         plan = self.plan(self.options.folds)
         embedder = as_embedder(self.model, self.plugins)
         with self.writing(self._job(embedder)) as partial:
             found = embedded_problem(plan, self._keeping(embedder, partial), partial, progress=self.options.progress)
+            logger.info("%d queries and %d chunks are embedded", len(found.problem.queries), len(found.problem.chunks))
             fit = fit_adapter(
-                found.problem, found.folds, metric=self.options.metric, seed=self.seed, progress=self.options.progress
+                found.problem,
+                found.folds,
+                metric=self.options.metric,
+                epochs=self._epochs,
+                seed=self.seed,
+                progress=self.options.progress,
             )
             adapter = QueryAdapter(fit.factors, embedder.fingerprint, found.probe)
             (partial / "new").mkdir(exist_ok=True)
@@ -99,6 +104,14 @@ class AdapterTuner(BaseEmbeddingTuner):
             seconds=time.monotonic() - started,
         )
 
+    def plan(self, folds: int = 3) -> ValidationPlan:
+        """Cross-validation, however many queries there are: a training takes seconds."""
+        return plan_validation(self.trainset, self.valset, seed=self.seed, folds=folds, carve=False)
+
+    @property
+    def _epochs(self) -> int:
+        return EPOCHS if self.epochs is None else self.epochs
+
     def _keeping(self, embedder: Embedder, partial: Path) -> Embedder:
         """Keeps vectors beside the target until the run is done, or where the user said: they may have cost money."""
         if embedder.fingerprint is None and self.options.cache is None:
@@ -111,6 +124,7 @@ class AdapterTuner(BaseEmbeddingTuner):
             "base": embedder.fingerprint or type(embedder).__qualname__,
             "trainset": dataset_digest(self.trainset),
             "valset": dataset_digest(self.valset),
+            "epochs": self._epochs,
             "seed": self.seed,
             "metric": self.options.metric,
             "folds": self.options.folds,
@@ -130,17 +144,17 @@ class AdapterTuner(BaseEmbeddingTuner):
                 "seed": self.seed,
                 "dim": adapter.dim,
                 "rank": adapter.factors.rank,
-                "strength": 0.0 if fit.chosen is None else fit.chosen.strength,
-                "epochs": 0 if fit.chosen is None else fit.chosen.n_passes,
+                "strength": 0.0 if fit.kept_base_reason else fit.best.strength,
+                "epochs": 0 if fit.kept_base_reason else fit.best.n_passes,
                 "validation_queries": len(fit.base),
                 "cross_validation_folds": len(plan.folds) if plan.is_cross_validation else 0,
             },
             versions={"python": platform.python_version(), "embedtune": version("embedtune"), "numpy": np.__version__},
             metrics_before={metric: float(fit.base.mean())},
-            metrics_after={metric: float((fit.values if fit.chosen is not None else fit.base).mean())},
-            chosen_step=fit.steps,
-            chosen_share=1.0 if fit.chosen is None else fit.chosen.strength,
-            kept_base=fit.chosen is None,
+            metrics_after={metric: float((fit.base if fit.kept_base_reason else fit.values).mean())},
+            chosen_step=0 if fit.kept_base_reason else fit.steps,
+            chosen_share=1.0 if fit.kept_base_reason else fit.best.strength,
+            kept_base=fit.kept_base_reason is not None,
             kept_base_reason=fit.kept_base_reason,
             seen=SeenTexts.of(given) | _seen_by(embedder),
         )
@@ -154,5 +168,8 @@ def _seen_by(embedder: Embedder) -> SeenTexts:
 
 
 def _history(fit: AdapterFit, metric: str) -> tuple[ValidationPoint, ...]:
-    best = ValidationPoint(fit.steps, 0.0, {metric: float(fit.values.mean())})
-    return (ValidationPoint(0, 0.0, {metric: float(fit.base.mean())}), best)
+    best = {metric: float(fit.values.mean())}
+    return (
+        ValidationPoint(0, 0.0, {metric: float(fit.base.mean())}),
+        ValidationPoint(fit.steps, float(fit.best.n_passes), best, fit.best.strength),
+    )
