@@ -1,7 +1,7 @@
 """From vectors to a map: trained on each fold, chosen by what was held back, trained once more on everything."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ class AdapterFit:
     base: npt.NDArray[np.float64]
     """The metric of each query that was held back, under the identity."""
     values: npt.NDArray[np.float64]
-    """Under the best candidate."""
+    """Under candidates that other queries chose."""
     kept_base_reason: str | None
     """Why the identity is kept, if it is."""
     steps: int
@@ -75,8 +75,9 @@ def fit_adapter(
     """Learn a map of the query vectors, and how much of it to believe.
 
     Each fold trains one map. Its states along the way, cut to several ranks and scaled to several strengths, are
-    scored on the queries that were held back; the best over all folds is chosen. It is kept if it gains more than
-    chance would over the whole corpus, by `embedtune.never_worse`.
+    scored on the queries that were held back, and the best over all folds is the candidate. What it gains is measured
+    without the luck of the best of many: of each part of the queries, by what did best on the other parts. It is kept
+    if it gains more than chance would, by `embedtune.never_worse`.
 
     Args:
         problem: What is learned from.
@@ -91,20 +92,39 @@ def fit_adapter(
     trained = [trainer.looks(fold.train, fold.hidden, title) for fold, title in zip(folds, titles, strict=True)]
     candidates = _candidates(problem.queries.shape[1], epochs)
     scored = [trainer.scored(fold, looks, metric) for fold, looks in zip(folds, trained, strict=True)]
-    chosen = candidates[int(np.argmax(np.concatenate(scored, axis=1)[1:].mean(axis=1)))]
-    exact = [trainer.exact(fold, looks, chosen, metric) for fold, looks in zip(folds, trained, strict=True)]
-    base, values = np.concatenate(exact, axis=1)
-    clusters = [problem.clusters[i] for fold in folds for i in fold.held_back]
-    if reason := why_chance(str(chosen), values - base, clusters, metric):
-        identity = Factors.identity(problem.queries.shape[1])
-        return AdapterFit(identity, chosen, base, values, reason, chosen.n_passes * n_batches(len(folds[0].train)))
-    train, looks = folds[0].train, trained[0]
+    best = _best(candidates, scored)
+    gains, clusters = [], []
+    for number, mask in _parts(folds, problem.clusters):
+        others = [values for other, values in enumerate(scored) if other != number]
+        chosen = _best(candidates, [*others, scored[number][:, ~mask]])
+        part = folds[number].held_back[mask]
+        gains.append(trainer.exact(part, trained[number], chosen, metric))
+        clusters += [problem.clusters[i] for i in part]
+    base, values = np.concatenate(gains, axis=1)
+    steps = best.n_passes * n_batches(len(folds[0].train if len(folds) == 1 else problem.queries))
+    if reason := why_chance(str(best), values - base, clusters, metric):
+        return AdapterFit(Factors.identity(problem.queries.shape[1]), best, base, values, reason, steps)
+    looks = trained[0]
     if len(folds) > 1:
-        train, nothing = np.arange(len(problem.queries)), np.empty(0, dtype=np.intp)
-        looks = trainer.looks(train, nothing, "adapter on all", stop_at=chosen.n_passes)
-    factors = chosen.factors(looks)
-    kept = Factors(factors.up * np.float32(chosen.strength), factors.down)
-    return AdapterFit(kept, chosen, base, values, None, chosen.n_passes * n_batches(len(train)))
+        everything, nothing = np.arange(len(problem.queries)), np.empty(0, dtype=np.intp)
+        looks = trainer.looks(everything, nothing, "adapter on all", stop_at=best.n_passes)
+    factors = best.factors(looks)
+    return AdapterFit(Factors(factors.up * np.float32(best.strength), factors.down), best, base, values, None, steps)
+
+
+def _best(candidates: Sequence[Candidate], scored: Sequence[npt.NDArray[np.float64]]) -> Candidate:
+    """By the mean over queries, of columns as `_Trainer.scored` gives them."""
+    return candidates[int(np.argmax(np.concatenate(scored, axis=1)[1:].mean(axis=1)))]
+
+
+def _parts(folds: Sequence[Fold], clusters: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Each fold whole, or two halves of a single one by clusters: the number of the fold, and which of its queries."""
+    if len(folds) > 1:
+        yield from ((number, np.ones(len(fold.held_back), dtype=bool)) for number, fold in enumerate(folds))
+        return
+    _, order = np.unique([clusters[i] for i in folds[0].held_back], return_inverse=True)
+    first = order % 2 == 0
+    yield from ((0, half) for half in ((first, ~first) if order.max(initial=0) else (first,)))
 
 
 class _Trainer:
@@ -142,13 +162,12 @@ class _Trainer:
         return candidate_values(queries, changes, STRENGTHS, vectors, places, metric)
 
     def exact(
-        self, fold: Fold, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
+        self, held_back: Rows, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
     ) -> npt.NDArray[np.float64]:
         """The identity and one candidate over the whole corpus; shape (2, n)."""
-        queries = self._problem.queries[fold.held_back]
-        answers = [self._problem.answers[i] for i in fold.held_back]
+        answers = [self._problem.answers[i] for i in held_back]
         change, chunks = chosen.factors(looks), self._problem.chunks
-        return candidate_values(queries, [change], [chosen.strength], chunks, answers, metric)
+        return candidate_values(self._problem.queries[held_back], [change], [chosen.strength], chunks, answers, metric)
 
     def _pool(self, queries: Rows, hidden: Rows) -> tuple[Pool, Answers]:
         near = None if self._near is None else self._near[queries]

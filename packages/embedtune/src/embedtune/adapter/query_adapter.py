@@ -114,7 +114,8 @@ class QueryAdapter:
 
         tensors = {"up": self.factors.up, "down": self.factors.down, "probe": self.probe}
         # The embedder's fingerprint stands here too: the folder's own fingerprint, over its files, has to name it.
-        metadata = {"format": "np", "embedder": self.embedder_fingerprint or ""}
+        # One entry, since safetensors writes several in any order, and equal adapters are equal files.
+        metadata = {"embedder": self.embedder_fingerprint or ""}
         plain = {name: np.ascontiguousarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}
         (folder / ADAPTER_FILE).write_bytes(save(plain, metadata))
 
