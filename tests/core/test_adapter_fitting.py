@@ -12,7 +12,7 @@ from embedtune.adapter.candidates import candidate_values
 from embedtune.adapter.choosing import Fold, Problem, fit_adapter
 from embedtune.adapter.fitting import Factors, truncated
 from embedtune.adapter.objective import Pool, softmax_loss
-from embedtune.adapter.pooling import SAMPLED, WHOLE, ChunkVectors, nearest, pool_of
+from embedtune.adapter.pooling import SAMPLED, WHOLE, ChunkVectors, nearest, pool_of, temperature_of
 from embedtune.adapter.problems import embedded_problem
 from embedtune.protocols import Similarity, Vectors
 from embedtune.validation import plan_validation
@@ -95,7 +95,7 @@ def test_truncation_is_the_best_of_its_rank(rank: int) -> None:
 
 
 def test_a_small_corpus_is_the_pool_but_for_what_is_hidden() -> None:
-    chunks = ChunkVectors.of(drawn(6, 4), "cosine")
+    chunks = ChunkVectors(drawn(6, 4), "cosine")
     answers = rows([5], [0])
     assert nearest(drawn(2, 4), chunks, answers, progress=False) is None
     pool, places = pool_of(None, chunks, answers, np.array([1, 5]), seed=0)
@@ -106,7 +106,7 @@ def test_a_small_corpus_is_the_pool_but_for_what_is_hidden() -> None:
 
 def test_the_nearest_of_a_large_corpus_are_those_of_exact_search() -> None:
     array = drawn(WHOLE + 5000, 8)
-    chunks, queries = ChunkVectors.of(array, "cosine"), drawn(40, 8, seed=1)
+    chunks, queries = ChunkVectors(array, "cosine"), drawn(40, 8, seed=1)
     answers = [np.argsort(-(query @ array.T))[:2] for query in queries]
     near = nearest(queries, chunks, answers, progress=False)
     assert near is not None
@@ -116,7 +116,7 @@ def test_the_nearest_of_a_large_corpus_are_those_of_exact_search() -> None:
 
 
 def test_a_large_corpus_gives_the_nearest_the_answers_and_a_sample_for_the_rest() -> None:
-    chunks = ChunkVectors.of(drawn(WHOLE + 9000, 8), "cosine")
+    chunks = ChunkVectors(drawn(WHOLE + 9000, 8), "cosine")
     near, answers = np.array([[10, 11], [12, 10]]), rows([7], [8, 12])
     pool, places = pool_of(near, chunks, answers, np.array([11, 7]), seed=0)
     kept = [7, 8, 10, 12]
@@ -131,11 +131,20 @@ def test_a_large_corpus_gives_the_nearest_the_answers_and_a_sample_for_the_rest(
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_vectors_come_in_any_type_and_length(dtype: str) -> None:
     array = (drawn(9, 4) * np.arange(9)[:, None]).astype(dtype)
-    by_cosine = ChunkVectors.of(array, "cosine").rows(slice(0, 9))
+    by_cosine = ChunkVectors(array, "cosine").rows(slice(0, 9))
     assert by_cosine.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(by_cosine, axis=1), [0] + [1] * 8, atol=1e-3)
-    by_dot = ChunkVectors.of(array, "dot").rows(slice(0, 9))
-    assert np.linalg.norm(by_dot, axis=1).mean() == pytest.approx(1, abs=1e-3)
+    by_dot = ChunkVectors(array, "dot").rows(slice(0, 9))
+    np.testing.assert_array_equal(by_dot, array.astype(np.float32))
+
+
+def test_the_temperature_follows_how_far_scores_lie_apart() -> None:
+    """Some embedders give all texts cosines of 0.8 and more; one fixed temperature would learn little there."""
+    queries, chunks = drawn(50, 16), drawn(3000, 16, seed=1)
+    apart = temperature_of(queries, ChunkVectors(chunks, "dot"))
+    assert apart == pytest.approx(0.3 * np.std(queries @ chunks.T, axis=1).mean(), rel=0.05)
+    assert temperature_of(queries, ChunkVectors(chunks / 10, "dot")) == pytest.approx(apart / 10, rel=1e-3)
+    assert temperature_of(queries, ChunkVectors(np.ones((5, 16)), "dot")) > 0
 
 
 # Candidates
@@ -146,7 +155,7 @@ def test_candidates_have_the_metrics_that_a_search_with_them_has(similarity: Sim
     queries, array = drawn(30, 8), drawn(50, 8, seed=1) * np.linspace(1, 2, 50, dtype=np.float32)[:, None]
     change = Factors(drawn(8, 2, seed=2), drawn(2, 8, seed=3))
     answers = rows(*([i, i + 1] for i in range(30)))
-    values = candidate_values(queries, [change], (0.5, 1.0), ChunkVectors.of(array, similarity), answers, "ndcg@10")
+    values = candidate_values(queries, [change], (0.5, 1.0), ChunkVectors(array, similarity), answers, "ndcg@10")
     for row, strength in zip(values, (0.0, 0.5, 1.0), strict=True):
         mapped = queries + np.float32(strength) * change.change(queries)
         expected = evaluate(Vectored(mapped, array, similarity), pairs(answers, len(array)), cut_offs=(10,))
@@ -205,7 +214,7 @@ def test_a_memory_map_of_half_precision_gives_the_adapter_of_the_array(tmp_path:
     folds = [Fold(np.setdiff1d(np.arange(150), part), part, NOTHING) for part in parts]
     found = []
     for array in (mapped, np.asarray(mapped)):
-        problem = Problem(queries, ChunkVectors.of(array, "cosine"), [np.array([i]) for i in picked], list(range(150)))
+        problem = Problem(queries, ChunkVectors(array, "cosine"), [np.array([i]) for i in picked], list(range(150)))
         found.append(fit_adapter(problem, folds))
     assert found[0].kept_base_reason is None
     assert found[0].values.mean() > found[0].base.mean()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embedtune.adapter.candidates import RANKS, STRENGTHS, Candidate, candidate_values
 from embedtune.adapter.fitting import EPOCHS, Factors, fitted, looks_of, n_batches, truncated
 from embedtune.adapter.objective import Answers, Pool
-from embedtune.adapter.pooling import ChunkVectors, Rows, nearest, pool_of
+from embedtune.adapter.pooling import ChunkVectors, Rows, nearest, pool_of, temperature_of
 from embedtune.never_worse import why_chance
 from embedtune.protocols import Vectors
 
@@ -135,6 +135,7 @@ class _Trainer:
         self._epochs = epochs
         self._seed = seed
         self._progress = progress
+        self._temperature = temperature_of(problem.queries, problem.chunks)
         self._near = nearest(problem.queries, problem.chunks, problem.answers, progress=progress)
 
     def looks(self, train: Rows, hidden: Rows, title: str, stop_at: int | None = None) -> dict[int, Vectors]:
@@ -145,6 +146,7 @@ class _Trainer:
                 self._problem.queries[train],
                 pool,
                 places,
+                self._temperature,
                 seed=self._seed,
                 progress=self._progress,
                 title=title,
@@ -158,7 +160,7 @@ class _Trainer:
         pool, places = self._pool(fold.held_back, np.empty(0, dtype=np.intp))
         queries, dim = self._problem.queries[fold.held_back], self._problem.queries.shape[1]
         changes = [truncated(looks[n_passes], rank) for n_passes in looks_of(self._epochs) for rank in _ranks(dim)]
-        vectors = ChunkVectors(pool.vectors, "dot", 1.0)
+        vectors = ChunkVectors(pool.vectors, "dot")
         return candidate_values(queries, changes, STRENGTHS, vectors, places, metric)
 
     def exact(

@@ -15,7 +15,6 @@ EPOCHS = 16
 """Passes over the queries; more changed no validation on the sets that were tried."""
 RATE = 1e-3
 """Of Adam, falling linearly to 0."""
-TEMPERATURE = 0.03
 BATCH = 128
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 """Kingma and Ba 2015."""
@@ -49,6 +48,7 @@ def fitted(
     queries: Vectors,
     pool: Pool,
     answers: Answers,
+    temperature: float,
     *,
     seed: int,
     progress: bool,
@@ -62,6 +62,7 @@ def fitted(
         queries: Shape (n, d).
         pool: What they are told from.
         answers: Rows of the pool.
+        temperature: Divides the scores.
         seed: Draws the order.
         progress: Whether a bar is shown.
         title: Of the bar.
@@ -79,7 +80,7 @@ def fitted(
             for batch in np.array_split(rng.permutation(len(queries)), n_parts):
                 part = queries[batch]
                 mapped = part + part @ matrix.T
-                _, slope = softmax_loss(mapped, pool, [answers[i] for i in batch], TEMPERATURE)
+                _, slope = softmax_loss(mapped, pool, [answers[i] for i in batch], temperature)
                 step += 1
                 matrix -= _adam(moments, slope.T @ part, step) * np.float32(RATE * (1 - (step - 1) / n_steps))
                 bar.update(1)

@@ -66,7 +66,7 @@ def embedded_problem(plan: ValidationPlan, embedder: Embedder, folder: Path, *, 
     order = {text: place for place, text in enumerate(asked)}
     vectors = normalised(np.asarray(queries[[order[text] for text in rows.known]]))
     answers = [np.array(sorted(found), dtype=np.intp) for found in rows.answers]
-    problem = Problem(vectors, ChunkVectors.of(chunks, embedder.similarity), answers, rows.clusters)
+    problem = Problem(vectors, ChunkVectors(chunks, embedder.similarity), answers, rows.clusters)
     folds = []
     for number, (train, _) in enumerate(plan.folds):
         seen = np.array(sorted({columns[text] for text in train.corpus.values()}), dtype=np.intp)
