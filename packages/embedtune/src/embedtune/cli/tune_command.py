@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +25,29 @@ _GIVEN_OTHERWISE = {
     **dict.fromkeys(("model", "base"), "--base"),
     **dict.fromkeys(("path", "out"), "--out"),
     **dict.fromkeys(("valset", "val"), "--val"),
-    **{name: f"--{name}" for name in ("epochs", "resume", "seed", "tuner")},
+    **{name: f"--{name}" for name in ("embedder", "epochs", "resume", "seed", "tuner")},
     "trainset": "DATASET",
     "plugins": "what is installed",
 }
 """What is no option of a tuner, and what says it instead."""
+
+
+class Method(StrEnum):
+    """What is tuned."""
+
+    full = "full"
+    lora = "lora"
+    adapter = "adapter"
+    reranker = "reranker"
+
+
+_TUNERS: dict[Method, tuple[str, dict[str, object]]] = {
+    Method.full: ("sentence-transformers", {}),
+    Method.lora: ("sentence-transformers", {"lora_rank": 16}),
+    Method.adapter: ("adapter", {}),
+    Method.reranker: ("reranker", {}),
+}
+"""The tuner of each method, and its options where none are given."""
 
 
 def tune_command(
@@ -40,9 +59,19 @@ def tune_command(
     val_split: Annotated[str | None, typer.Option(help="Which judgments of --val, in a BEIR folder.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs; by their number if none.")] = None,
     seed: Seed = 0,
-    tuner: Annotated[str, typer.Option(help="Which way of tuning, as `embedtune plugins` lists.")] = (
-        "sentence-transformers"
-    ),
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="full: all weights. lora: low-rank additions to them. adapter: a map of the queries of any embedder, "
+            "hosted ones too. reranker: a cross-encoder. full if none."
+        ),
+    ] = None,
+    tuner: Annotated[
+        str | None, typer.Option(help="Instead of --method: a tuner by name, as `embedtune plugins` lists.")
+    ] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Of a reranker: the embedding model whose finds it is to reorder.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the tuner, as in batch_size=32; repeatable.")
     ] = None,
@@ -51,7 +80,12 @@ def tune_command(
     json_file: Json = None,
 ) -> None:
     """Tune a model on a data set; what chooses the checkpoint is held back from it."""
-    options = _tuner_options(option or [])
+    if method is not None and tuner is not None:
+        raise typer.BadParameter("chooses the tuner, and so does --method: give one of them.", param_hint="--tuner")
+    tuner, preset = (tuner, {}) if tuner is not None else _TUNERS[method or Method.full]
+    options = preset | _tuner_options(option or [])
+    if embedder is not None:
+        options["embedder"] = embedder
     if val_split is not None and val is None:
         raise typer.BadParameter("names the judgments of --val: give --val too.", param_hint="--val-split")
     check_apart({"DATASET": dataset, "--out": out, "--json": json_file})
