@@ -1,6 +1,7 @@
 """Does tuning ever hand over a worse model? Few pairs, a foreign language, and labels that mean nothing.
 
 python tests/benchmarks/never_worse.py --data FOLDER [--pairs N] [--shuffled] [--seeds 3] [--base MODEL]
+    [--tuner adapter] [--cache FOLDER]
 
 ``FOLDER`` is a BEIR folder with the splits train and test. Tunes at the defaults on ``N`` training questions drawn by
 seed (all if not given), with ``--shuffled`` each on another's answers, and asks base and tuned model all test questions
@@ -29,16 +30,19 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="Training questions, drawn by seed; all if not given.")
     parser.add_argument("--shuffled", action="store_true", help="Each question on another's answers.")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tuner", default="sentence-transformers")
+    parser.add_argument("--cache", type=Path, help="Keeps vectors between runs; of the adapter's tuning too.")
     given = parser.parse_args()
     base = given.base or str(packaged_minilm())
     train, test = (QADataset.load(given.data, split=name) for name in ("train", "test"))
-    before, clusters = evaluate(base, test).per_query["hit_rate@5"], clusters_of(test)
+    before, clusters = evaluate(base, test, cache=given.cache).per_query["hit_rate@5"], clusters_of(test)
+    options = {"cache": given.cache} if given.tuner == "adapter" else {}
     differences = []
     for seed in range(given.seeds):
         pairs = drawn(train, given.pairs, seed, is_shuffled=given.shuffled)
         with tempfile.TemporaryDirectory() as folder:
-            result = tune(base, pairs, path=Path(folder) / "tuned", seed=seed)
-            after = evaluate(str(result.path), test).per_query["hit_rate@5"]
+            result = tune(base, pairs, path=Path(folder) / "tuned", seed=seed, tuner=given.tuner, **options)
+            after = evaluate(str(result.path), test, cache=given.cache).per_query["hit_rate@5"]
         paired = paired_difference(after - before, clusters)
         differences.append(paired.difference)
         sys.stdout.write(

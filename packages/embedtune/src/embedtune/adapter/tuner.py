@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from embedtune.adapter.choosing import AdapterFit, fit_adapter
+from embedtune.adapter.estimating import estimated
 from embedtune.adapter.fitting import EPOCHS
 from embedtune.adapter.loading import REFERENCE, reference_of
 from embedtune.adapter.problems import embedded_problem
@@ -23,6 +24,7 @@ from embedtune.protocols import Embedder
 from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.resolve import as_embedder
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, ValidationPoint, dataset_digest
+from embedtune.tuning_estimate import TuningEstimate
 from embedtune.validation import ValidationPlan, plan_validation
 
 __all__ = ["AdapterTuner"]
@@ -103,6 +105,18 @@ class AdapterTuner(BaseEmbeddingTuner):
             truncated_share=0.0,
             seconds=time.monotonic() - started,
         )
+
+    def estimate(self) -> TuningEstimate:
+        """What `finetune` would embed and take; a sample of the texts is embedded for it.
+
+        Raises:
+            TuningError: If the data leave nothing to validate on.
+            EmbeddingError: If the embedder fails.
+        """
+        embedder = as_embedder(self.model, self.plugins)
+        if self.options.cache is not None:
+            embedder = cached(embedder, self.options.cache)
+        return estimated(self.plan(self.options.folds), embedder, self._epochs)
 
     def plan(self, folds: int = 3) -> ValidationPlan:
         """Cross-validation, however many queries there are: a training takes seconds."""
