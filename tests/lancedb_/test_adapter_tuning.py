@@ -138,7 +138,7 @@ def test_compare_in_lancedb_embeds_every_text_once_for_both_sides(tmp_path: Path
     ("options", "message"),
     [
         ({"batch_size": 8}, "AdapterTuner has no option 'batch_size'. Options: metric, folds"),
-        ({"epochs": 2}, "leave epochs=2 out"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1"),
         ({"metric": "speed"}, "metric: "),
     ],
 )
@@ -155,11 +155,8 @@ def test_options_of_other_tuners_are_refused_before_anything_is_sent(
 
 
 def test_a_hosted_function_has_no_weights_for_another_tuner(tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match="trains a sentence-transformers model.*got a FunctionEmbedder"):
+    with pytest.raises(TuningError, match=r"trains a sentence-transformers model.*got a FunctionEmbedder"):
         hosted("http://127.0.0.1:9").finetune(SMALL, path=tmp_path / "adapter", tuner="sentence-transformers")
-    sys_message = str(caught.value)
-    print(sys_message)
-    assert KEY not in str(caught.value)
 
 
 def test_the_key_is_in_no_file_log_or_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

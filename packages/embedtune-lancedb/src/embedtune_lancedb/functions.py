@@ -65,8 +65,8 @@ class TunableFunction(EmbeddingFunction):
             trainset: Pairs to train on.
             valset: Chooses the adapter; carved from ``trainset``, or replaced by cross-validation, if None.
             path: The folder to write.
-            epochs: Leave it out: the adapter chooses by its validation.
-            options: As for `embedtune.tune` with ``tuner="adapter"``: ``seed``, ``resume``, ``metric``, ``cache``.
+            epochs: As for `embedtune.tune`.
+            options: As for `embedtune.tune` with ``tuner="adapter"``: ``seed``, ``resume``, ``metric``, ``cache`` and others.
 
         Raises:
             TuningError: If the function embeds images, or as for `embedtune.tune`.
