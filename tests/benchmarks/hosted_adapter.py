@@ -139,7 +139,7 @@ def found(table: Any, test: QADataset) -> np.ndarray[Any, np.dtype[np.float64]]:
     hits = []
     for query, text in test.queries.items():
         right = {test.corpus[chunk] for chunk in test.relevant_docs[query]}
-        rows = table.search(text, query_type="vector").select(["text"]).limit(K).to_list()
+        rows = table.search(text, query_type="vector").select(["text", "_distance"]).limit(K).to_list()
         hits.append(float(any(row["text"] in right for row in rows)))
     return np.array(hits)
 
