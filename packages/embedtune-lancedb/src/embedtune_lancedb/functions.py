@@ -66,7 +66,7 @@ class TunableFunction(EmbeddingFunction):
             valset: Chooses the adapter; carved from ``trainset``, or replaced by cross-validation, if None.
             path: The folder to write.
             epochs: As for `embedtune.tune`.
-            options: As for `embedtune.tune` with ``tuner="adapter"``: ``seed``, ``resume``, ``metric``, ``cache`` and others.
+            options: As for `embedtune.tune` with ``tuner="adapter"``: ``seed``, ``resume``, ``cache`` and others.
 
         Raises:
             TuningError: If the function embeds images, or as for `embedtune.tune`.
