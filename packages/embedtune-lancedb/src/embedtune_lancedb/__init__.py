@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from embedtune_lancedb.plugin import lancedb_engine
     from embedtune_lancedb.registry import Registration, TunableRegistry, get_registry, register
     from embedtune_lancedb.reranker import LanceReranker
-    from embedtune_lancedb.tables import TunedTable, open_table
+    from embedtune_lancedb.table_vectors import keep_vectors
+    from embedtune_lancedb.tables import TunedTable, open_table, use_adapter
 
 __all__ = [
     "FunctionEmbedder",
@@ -21,9 +22,11 @@ __all__ = [
     "TunableRegistry",
     "TunedTable",
     "get_registry",
+    "keep_vectors",
     "lancedb_engine",
     "open_table",
     "register",
+    "use_adapter",
 ]
 
 _MODULES = {
@@ -34,9 +37,11 @@ _MODULES = {
     "TunableRegistry": "registry",
     "TunedTable": "tables",
     "get_registry": "registry",
+    "keep_vectors": "table_vectors",
     "lancedb_engine": "plugin",
     "open_table": "tables",
     "register": "registry",
+    "use_adapter": "tables",
 }
 
 

@@ -70,6 +70,17 @@ class FunctionEmbedder:
         self._function = function
         self._batch_size = batch_size
 
+    @property
+    def name(self) -> str:
+        """For people to read, such as ``openai:text-embedding-3-small in LanceDB``."""
+        model = getattr(self._function, "name", None)
+        return f"{alias_of(self._function)}{f':{model}' if model else ''} in LanceDB"
+
+    @property
+    def texts_at_once(self) -> int | None:
+        """Texts in one request, after which a cache is to be written; None where there are no requests."""
+        return None if getattr(self._function, "batches_by_itself", False) else self._batch_size
+
     @cached_property
     def fingerprint(self) -> str | None:
         """Of a hosted model: provider, address, name, dimensions; of a folder: its content; None otherwise."""

@@ -1,16 +1,18 @@
 """What embedtune adds to LanceDB's embedding functions: `finetune`, `evaluate`, and errors that come early."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from lancedb.embeddings import EmbeddingFunction, OpenAIEmbeddings
+from pydantic import PrivateAttr
 
 import embedtune
-from embedtune import EmbeddingError, Evaluation, QADataset, TuneResult, TuningError
+from embedtune import EmbeddingError, Evaluation, EvaluationError, QADataset, TuneResult, TuningError
+from embedtune.adapter.query_adapter import QueryAdapter
 from embedtune.evaluation import DEFAULT_CUT_OFFS
-from embedtune_lancedb.embedder import HOSTED_ALIASES, alias_of, as_text_embedder, reason_for_none, with_retries
+from embedtune_lancedb.embedder import alias_of, as_text_embedder, reason_for_none, with_retries
 
 if TYPE_CHECKING:
     from embedtune import PluginManager
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["TUNABLE_ALIAS", "TunableFunction", "TunableOpenAI"]
 
 TUNABLE_ALIAS = "sentence-transformers"
-"""The alias whose functions can be tuned."""
+"""The alias whose functions have weights that can be tuned; the queries of all others get an adapter."""
 
 
 class TunableFunction(EmbeddingFunction):
     """Mixed into LanceDB's own class of an alias; fields, alias and vectors stay LanceDB's."""
+
+    _query_adapter: QueryAdapter | None = PrivateAttr(default=None)
+    """What a table's queries go through; `open_table` sets it on the function that belongs to one table alone."""
 
     @classmethod
     def create(cls, **kwargs: Any) -> EmbeddingFunction:
@@ -51,22 +56,28 @@ class TunableFunction(EmbeddingFunction):
         epochs: int | None = None,
         **options: Any,
     ) -> TuneResult:
-        """Tune a copy of the model; this function stays as it is.
+        """Tune what questions find; this function, its vectors and the tables made with it stay as they are.
+
+        Its weights are on a server, or make vectors in a way of their own, so a map of its query vectors is learned:
+        an adapter, for `use_adapter` or ``open_table(..., adapter=path)``. Every text is embedded once.
 
         Args:
             trainset: Pairs to train on.
-            valset: Chooses the checkpoint; carved from ``trainset``, or replaced by cross-validation, if None.
-            path: The model folder to write; give it as ``name`` to ``create`` afterwards.
-            epochs: Passes over the pairs; by their number if None.
-            options: As for `embedtune.tune`.
+            valset: Chooses the adapter; carved from ``trainset``, or replaced by cross-validation, if None.
+            path: The folder to write.
+            epochs: As for `embedtune.tune`.
+            options: As for `embedtune.tune` with ``tuner="adapter"``: ``seed``, ``resume``, ``cache`` and others.
 
         Raises:
-            TuningError: If this kind of function cannot be tuned, or as for `embedtune.tune`.
+            TuningError: If the function embeds images, or as for `embedtune.tune`.
+            EmbeddingError: If it gives no vector for a text. What was embedded is kept beside ``path``:
+                ``resume=True`` goes on from there.
         """
-        raise TuningError(
-            f"The embedding function {alias_of(self)!r} cannot be tuned: {_why_not(self)} "
-            f"What can: get_registry().get({TUNABLE_ALIAS!r}).create(name=...), with an open model's name or a folder."
-        )
+        try:
+            embedder = as_text_embedder(self)
+        except EvaluationError as error:
+            raise TuningError(str(error)) from error
+        return embedtune.tune(embedder, trainset, valset, path, epochs=epochs, **{"tuner": "adapter", **options})
 
     def evaluate(
         self,
@@ -91,16 +102,18 @@ class TunableFunction(EmbeddingFunction):
         return embedtune.evaluate(as_text_embedder(self), dataset, top_k, cut_offs=cut_offs, plugins=plugins)
 
     def compute_query_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """What a table calls for a query: tried again only where that can help, and never None.
+        """What a table calls for a query: tried again only where that can help, never None, and adapted.
 
         Raises:
-            EmbeddingError: If there is no vector for it, with the server's reason.
+            EmbeddingError: If there is no vector for it, with the server's reason; or its adapter does not fit.
         """
         vectors: list[Any] = with_retries(self.compute_query_embeddings, self)(*args, **kwargs)
         if args and isinstance(args[0], str) and (not len(vectors) or vectors[0] is None):
             reason = reason_for_none(self, args[0])
             raise EmbeddingError(f"The embedding function {alias_of(self)!r} gave no vector for the query: {reason}")
-        return vectors
+        if self._query_adapter is None:
+            return vectors
+        return list(self._query_adapter(np.array(vectors, dtype=np.float32)))
 
     def compute_source_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> list[Any]:
         """What a table calls for its texts; None for a text is left to the table's ``on_bad_vectors``."""
@@ -156,10 +169,3 @@ class TunableOpenAI(TunableFunction, OpenAIEmbeddings):
 
 def _alias(function_class: type[EmbeddingFunction]) -> str:
     return str(getattr(function_class, "__embedding_function_registry_alias__", None) or function_class.__name__)
-
-
-def _why_not(function: EmbeddingFunction) -> str:
-    if alias_of(function) in HOSTED_ALIASES:
-        return "its weights are on a server."
-    name = os.fspath(getattr(function, "name", ""))
-    return f"it embeds {name!r} in a way of its own, which a tuned model would not keep."

@@ -17,12 +17,15 @@ from lancedb.table import LanceTable
 from tqdm.auto import tqdm
 
 from embedtune import DatasetError, EmbeddingError
+from embedtune.adapter.query_adapter import QueryAdapter
 from embedtune.search import normalised
+from embedtune_lancedb.adapters import RECORDED, adapter_for, columns_of, has_record, record_of, recorded_adapter
 from embedtune_lancedb.embedder import TEXTS_AT_ONCE, alias_of
+from embedtune_lancedb.functions import TunableFunction
 from embedtune_lancedb.registry import get_registry
 from embedtune_lancedb.tuned_function import TunableSentenceTransformers
 
-__all__ = ["TunedTable", "open_table"]
+__all__ = ["TunedTable", "check_vectors", "open_table", "use_adapter"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,22 +148,73 @@ def _embed(function: EmbeddingFunction, texts: Sequence[str | None], type_: pa.D
     return [bad if row is None else np.asarray(row, dtype=np.float32).tolist() for row in rows]
 
 
-def open_table(db: DBConnection | str | Path, name: str) -> TunedTable:
-    """Open a table that embeds with our functions: with the model's prompts, and with no other model.
+def open_table(
+    db: DBConnection | str | Path, name: str, *, adapter: str | Path | None = None, column: str | None = None
+) -> TunedTable:
+    """Open a table that embeds with our functions: with the model's prompts, with no other model, and adapted.
 
     Args:
         db: A connection of LanceDB, or a database's folder or URI.
         name: The table's name.
+        adapter: Folder of an adapter that texts are searched through, as ``finetune`` of a hosted function writes it;
+            the one that the table names, if it names one (see `use_adapter`), if None.
+        column: The vector column of the adapter; the one whose function it was trained on if None.
 
     Returns:
-        LanceDB's table; ``search("text")``, ``add([{"text": ...}])`` and ``merge_insert`` embed with our functions.
+        LanceDB's table; ``search("text")``, ``add([{"text": ...}])`` and ``merge_insert`` embed with our functions. An
+        adapter maps the query of vector and hybrid search; chunks, and vectors that are searched by, it leaves alone.
 
     Raises:
         DatasetError: If the folder or the table is not there.
         EmbeddingError: If the table has no embedding function, or its vectors are another model's, or the same
-            model's without its prompts; the message says how to re-embed.
-        ModelNotFoundError: If the model's folder is gone.
+            model's without its prompts; the message says how to re-embed. Or if the adapter is another function's,
+            or another than the table names.
+        ModelNotFoundError: If the model's or the adapter's folder is gone.
     """
+    table = _opened(db, name)
+    for place, found in _adapters(table, adapter, column).items():
+        # The function was rebuilt for this table alone: nobody else's queries change.
+        cast(TunableFunction, table.embedding_functions[place].function)._query_adapter = found
+    for place, config in table.embedding_functions.items():
+        if isinstance(config.function, TunableSentenceTransformers):
+            check_vectors(table, place, config)
+    return table
+
+
+def use_adapter(
+    db: DBConnection | str | Path, name: str, adapter: str | Path | None, *, column: str | None = None
+) -> TunedTable:
+    """Name at a table the adapter that every `open_table` searches it through from now on, in any process.
+
+    The adapter's absolute folder and its fingerprint are kept in the metadata of the vector column, as a new version
+    of the table: no vector is written, indexes stay, and LanceDB without embedtune opens the table and searches it
+    without an adapter. Tables that are open already stay as they are.
+
+    Args:
+        db: As for `open_table`.
+        name: The table's name.
+        adapter: The adapter's folder; None for none.
+        column: As for `open_table`.
+
+    Returns:
+        The table, opened anew.
+
+    Raises:
+        DatasetError: As for `open_table`; so the other errors.
+    """
+    table = _opened(db, name)
+    schema = table.schema
+    if adapter is not None:
+        place, found = adapter_for(name, schema, table.embedding_functions, adapter, column)
+        table.update_field_metadata({"path": place, "metadata": {RECORDED: record_of(adapter, found)}})
+    else:
+        for place in columns_of(name, table.embedding_functions, column):
+            if has_record(schema.field(place)):
+                table.update_field_metadata({"path": place, "metadata": {RECORDED: None}})
+    return open_table(db, name)
+
+
+def _opened(db: DBConnection | str | Path, name: str) -> TunedTable:
     opened = _open(_connection(db), name)
     if not isinstance(opened, LanceTable):
         raise EmbeddingError(
@@ -177,10 +231,15 @@ def open_table(db: DBConnection | str | Path, name: str) -> TunedTable:
     table.__dict__.update(opened.__dict__)
     # LanceDB keeps here what it rebuilds through its global registry.
     table.__dict__["embedding_functions"] = functions
-    for column, config in functions.items():
-        if isinstance(config.function, TunableSentenceTransformers):
-            _check_vectors(table, column, config)
     return table
+
+
+def _adapters(table: TunedTable, folder: str | Path | None, column: str | None) -> dict[str, QueryAdapter]:
+    """By vector column: the given one, and of the other columns those that the table names."""
+    schema, functions = table.schema, table.embedding_functions
+    given = dict([adapter_for(table.name, schema, functions, folder, column)] if folder is not None else [])
+    named = [place for place in functions if place not in given and has_record(schema.field(place))]
+    return given | {place: recorded_adapter(table.name, schema, functions, place) for place in named}
 
 
 def _connection(db: DBConnection | str | Path) -> DBConnection:
@@ -204,8 +263,12 @@ def _open(connection: DBConnection, name: str) -> Any:
         raise DatasetError(f"There is no table {name!r} in this LanceDB: {error}") from error
 
 
-def _check_vectors(table: TunedTable, column: str, config: EmbeddingFunctionConfig) -> None:
-    """Embed the first and the last text again: a fingerprint cannot tell whether the prompts were used."""
+def check_vectors(table: TunedTable, column: str, config: EmbeddingFunctionConfig) -> None:
+    """Embed the first and the last text again: a fingerprint cannot tell whether the prompts were used.
+
+    Raises:
+        EmbeddingError: If another model made the stored vectors.
+    """
     n_rows = table.count_rows()
     if n_rows == 0:
         return

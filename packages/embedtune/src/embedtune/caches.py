@@ -28,7 +28,8 @@ Side = Literal["query", "document"]
 """What a text was embedded as."""
 
 _TEXTS_AT_ONCE = 512
-"""Texts embedded between two writes: what a crash can lose, seconds to a minute on a laptop."""
+"""Texts embedded between two writes: what a crash can lose, seconds to a minute on a laptop. An embedder that pays for
+each request says with ``texts_at_once`` how many make one."""
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
@@ -152,9 +153,10 @@ class CachedEmbedder:
         new = [text for text in dict.fromkeys(texts) if text not in vectors]
         if vectors:
             logger.info("%d of %d texts (%s) are in the cache", len(vectors), len(vectors) + len(new), side)
-        starts = range(0, len(new), _TEXTS_AT_ONCE)
+        size = getattr(self._embedder, "texts_at_once", None) or _TEXTS_AT_ONCE
+        starts = range(0, len(new), size)
         for start in tqdm(starts, desc=f"embedding, {side}", unit="part", leave=False, disable=len(starts) < 2):
-            some = new[start : start + _TEXTS_AT_ONCE]
+            some = new[start : start + size]
             embedded = checked_vectors(embed(some), len(some), name)
             self._cache.keep(fingerprint, side, some, embedded)
             vectors.update(zip(some, embedded, strict=True))

@@ -148,7 +148,7 @@ class AdapterTuner(BaseEmbeddingTuner):
         given = [self.trainset] if self.valset is None else [self.trainset, self.valset]
         metric, reference = self.options.metric, reference_of(self.model)
         return ModelRecord(
-            base_model=reference or f"a {type(self.model).__name__}",
+            base_model=reference or getattr(embedder, "name", None) or f"a {type(self.model).__name__}",
             base_fingerprint=embedder.fingerprint,
             fingerprint=AdaptedEmbedder(embedder, adapter).fingerprint or adapter.fingerprint,
             tuner=self.name,
