@@ -298,7 +298,7 @@ def test_an_adapter_over_an_adapter_is_named_by_the_inner_folder(
     assert embedder.embed_queries(["apple"])[0].tolist() == mapped(inner, outer, "apple")
 
 
-@pytest.mark.parametrize("by_reference", [True, False])
+@pytest.mark.parametrize("by_reference", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_trap_27_with_its_adapter_it_pickles_as_absolute_folders(
     by_reference: bool, minilm: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

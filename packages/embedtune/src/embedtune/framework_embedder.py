@@ -193,12 +193,11 @@ class LazyEmbedder:
 
     def _adapt(self, model: object, adapter: Path) -> None:
         """Put the adapter over the model, which is loaded when it embeds, and shared if it was made already."""
-        shared = isinstance(model, LazyEmbedder)
-        self._base = model if shared else LazyEmbedder(model, self.options, plugins=self._plugins)
+        base = model if isinstance(model, LazyEmbedder) else LazyEmbedder(model, self.options, plugins=self._plugins)
         # What is itself an adapter over a model is named by its folder, which leads to both.
-        self.ref = self._base.ref if self._base.adapter is None else str(self._base.adapter)
-        self.options = self._base.options
-        self._loaded = AdaptedEmbedder(self._base, adapter)
+        self.ref = base.ref if base.adapter is None else str(base.adapter)
+        self.options = base.options
+        self._base, self._loaded = base, AdaptedEmbedder(base, adapter)
 
     def _refer_to(self, model: str) -> None:
         from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
@@ -228,7 +227,8 @@ class LazyEmbedder:
             adapted = f" with the adapter {str(self.adapter)!r}" if self.adapter is not None else ""
             raise EmbeddingError(
                 f"The model {self.ref!r}{adapted} has fingerprint {found}; expected {known}: it was replaced. "
-                "Vectors of the two do not compare. Make the embedding anew from the model as it is, and embed the chunks again."
+                "Vectors of the two do not compare. Make the embedding anew from the model as it is, and embed the "
+                "chunks again."
             )
 
 
