@@ -15,7 +15,7 @@ from embedtune_sentence_transformers.embedder import embedding_dimension
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.reading import Reading
 
-__all__ = ["write_card"]
+__all__ = ["write_card", "write_export_card"]
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedtune")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -47,7 +47,7 @@ def write_card(
         f"![Training loss and {in_markdown(str(record.configuration['metric']))} on validation]({CURVE_FILE})",
         _use(model),
         _training_data(record, pairs, reading),
-        _before_and_after(result),
+        _before_and_after(record, f"They chose among {len(result.history):,} candidates, the base model among them"),
         _candidates(result),
         _general_text(record),
         "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
@@ -55,6 +55,36 @@ def write_card(
     ]
     card = "\n\n".join(section for section in sections if section) + "\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_export_card(folder: Path, model: SentenceTransformer, record: ModelRecord) -> None:
+    """Write ``README.md`` into the folder of a model that has a query adapter among its modules.
+
+    Args:
+        folder: The model folder.
+        model: The model in it.
+        record: Of the folder.
+    """
+    base = in_markdown(_base_name(record))
+    head = f"# {base}, with an adapter for queries by embedtune\n\n{_size(model)}\n\n"
+    if record.kept_base:
+        head += f"The adapter changes nothing: {in_markdown(record.kept_base_reason or 'no candidate was better')}."
+    else:
+        head += "A linear map moves the vectors of queries; those of chunks are the base model's, as in its indexes."
+    unmapped = (
+        "`encode` without a task gives the vectors of chunks: a class that calls it needs `task='query'` for queries, "
+        "as in `HuggingFaceEmbeddings(query_encode_kwargs={'prompt_name': 'query', 'task': 'query'})`."
+    )
+    sections = [
+        _front_matter(record),
+        head,
+        _use(model),
+        unmapped,
+        _before_and_after(record, "The adapter was chosen by them"),
+        "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
+        "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
+    ]
+    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def _base_name(record: ModelRecord) -> str:
@@ -76,11 +106,7 @@ def _front_matter(record: ModelRecord) -> str:
 
 
 def _head(model: SentenceTransformer, record: ModelRecord) -> str:
-    base, compared = in_markdown(_base_name(record)), model.similarity_fn_name or "cosine"
-    limit = model.max_seq_length
-    # A model of embeddings alone tells infinity.
-    reads = "texts of any length" if limit is None or math.isinf(limit) else f"{limit:,} tokens"
-    what = f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
+    base, what = in_markdown(_base_name(record)), _size(model)
     if record.kept_base:
         reason = in_markdown(record.kept_base_reason or "no candidate was better")
         return f"# {base}, as it was\n\n{what}\n\nThis folder holds the base model's weights: {reason}."
@@ -88,6 +114,13 @@ def _head(model: SentenceTransformer, record: ModelRecord) -> str:
         f"# {base}, tuned with embedtune\n\nFinds the chunks of a corpus that answer a query: {base}, trained on "
         f"queries with their chunks. {what}\n\nKept: {_chosen(record)}."
     )
+
+
+def _size(model: SentenceTransformer) -> str:
+    limit, compared = model.max_seq_length, model.similarity_fn_name or "cosine"
+    # A model of embeddings alone tells infinity.
+    reads = "texts of any length" if limit is None or math.isinf(limit) else f"{limit:,} tokens"
+    return f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
 
 
 def _chosen(record: ModelRecord) -> str:
@@ -145,14 +178,13 @@ def _reading_rows(whose: str, tokens: int | None, cut: float) -> list[tuple[str,
     ]
 
 
-def _before_and_after(result: TuneResult) -> str:
-    record = result.record
+def _before_and_after(record: ModelRecord, chosen_by_them: str) -> str:
     before, after = record.metrics_before, record.metrics_after
     rows = [(name, f"{before[name]:.4f}", f"{after[name]:.4f}", f"{after[name] - before[name]:+.4f}") for name in after]
     told = (
-        f"On the {record.configuration['validation_queries']:,} validation queries. They chose among "
-        f"{len(result.history):,} candidates, the base model among them, **so these figures flatter this model**: "
-        "compare it with the base on questions that neither has seen, by `embedtune.compare`."
+        f"On the {record.configuration['validation_queries']:,} validation queries. {chosen_by_them}, **so these "
+        "figures flatter this model**: compare it with the base on questions that neither has seen, by "
+        "`embedtune.compare`."
     )
     if record.configuration.get("cross_validation_folds") and not record.kept_base:
         told += (
