@@ -112,6 +112,9 @@ def test_prompts_and_reading_are_kept_on_both_sides(prompted_model: Path, tmp_pa
     adapted = AdaptedEmbedder(as_embedder(model), tmp_path / "adapter")
     assert np.abs(loaded.encode_query(TEXTS) - adapted.embed_queries(TEXTS)).max() < 1e-5
     np.testing.assert_allclose(loaded.encode_document(TEXTS), model.encode_document(TEXTS), atol=1e-6)
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert "query_encode_kwargs={'prompt_name': 'query', 'task': 'query'}, encode_kwargs={'prompt_name'" in card
+    assert "`encode` without a task gives the vectors of chunks." in card
     told = loaded.encode(TEXTS, task="query", prompt_name="query")
     np.testing.assert_allclose(told, loaded.encode_query(TEXTS), atol=1e-6, err_msg="as the card says")
 
@@ -146,7 +149,7 @@ def test_the_card_says_how_it_is_used_and_names_no_folder(exported: Path, adapte
     assert card.startswith("---\nlibrary_name: sentence-transformers\n")
     assert "# tiny, with an adapter for queries by embedtune\n" in card
     assert "The adapter was chosen by them, **so these figures flatter this model**" in card
-    assert "`encode` without a task gives the vectors of chunks" in card
+    assert "`HuggingFaceEmbeddings(query_encode_kwargs={'task': 'query'})`" in card
     assert re.search(r"\| ndcg@10 \| 0\.\d{4} \| 0\.\d{4} \| \+0\.\d{4} \|", card)
     assert str(exported.parent) not in card
     assert str(adapter.parent) not in card

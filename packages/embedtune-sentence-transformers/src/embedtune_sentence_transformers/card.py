@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from sentence_transformers import SentenceTransformer
 
@@ -21,6 +22,8 @@ _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FOLDERS = re.compile(r"(^|[\s:='\"(\[,])(?:~|[A-Za-z]:)?(?:/(?!/)|\\).*[/\\]", re.DOTALL)
 """The folders of an absolute path in an option's value; an address such as https://... has none."""
+_PROMPTED = {"prompt_name": "query"}
+"""What `encode` is told to embed a query."""
 _VALUE_CHARACTERS = 200
 """A teacher that is an object may print as pages."""
 
@@ -71,15 +74,16 @@ def write_export_card(folder: Path, model: SentenceTransformer, record: ModelRec
         head += f"The adapter changes nothing: {in_markdown(record.kept_base_reason or 'no candidate was better')}."
     else:
         head += "A linear map moves the vectors of queries; those of chunks are the base model's, as in its indexes."
-    unmapped = (
-        "`encode` without a task gives the vectors of chunks: a class that calls it needs `task='query'` for queries, "
-        "as in `HuggingFaceEmbeddings(query_encode_kwargs={'prompt_name': 'query', 'task': 'query'})`."
-    )
+    prompts = any(model.prompts.values())
+    told = {**(_PROMPTED if prompts else {}), "task": "query"}
+    unmapped = "`encode` without a task gives the vectors of chunks"
+    if not prompts:
+        unmapped += f": a class that calls it must be told, as in `HuggingFaceEmbeddings(query_encode_kwargs={told})`"
     sections = [
         _front_matter(record),
         head,
-        _use(model),
-        unmapped,
+        _use(model, told),
+        f"{unmapped}.",
         _before_and_after(record, "The adapter was chosen by them"),
         "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
         "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
@@ -129,7 +133,7 @@ def _chosen(record: ModelRecord) -> str:
     return f"weights {record.chosen_share:.0%} of the way from the base's to those of step {record.chosen_step:,}"
 
 
-def _use(model: SentenceTransformer) -> str:
+def _use(model: SentenceTransformer, query_options: Mapping[str, str] = MappingProxyType(_PROMPTED)) -> str:
     code = """## Use
 
 ```python
@@ -146,7 +150,7 @@ scores = model.similarity(queries, chunks)
     return (
         f"{code}\n\nThe model is used with prompts:\n\n```json\n{json.dumps(prompts)}\n```\n\n"
         "`encode_query` and `encode_document` put them in front. A class that does not must be told, as in "
-        "`HuggingFaceEmbeddings(query_encode_kwargs={'prompt_name': 'query'}, "
+        f"`HuggingFaceEmbeddings(query_encode_kwargs={dict(query_options)}, "
         "encode_kwargs={'prompt_name': 'document'})`."
     )
 
