@@ -155,6 +155,15 @@ def test_the_card_says_how_it_is_used_and_names_no_folder(exported: Path, adapte
     assert str(adapter.parent) not in card
 
 
+def test_the_card_names_a_base_of_the_hub(adapter: Path, tiny_model: Path, tmp_path: Path) -> None:
+    there = shutil.copytree(adapter, tmp_path / "adapter") / "embedtune.json"
+    told = json.loads(there.read_text(encoding="utf-8"))
+    there.write_text(json.dumps({**told, "base_model": "sentence-transformers:BAAI/bge-small-en-v1.5"}))
+    card = (export_adapter(there.parent, tmp_path / "m", str(tiny_model)) / "README.md").read_text(encoding="utf-8")
+    assert '\nbase_model: "BAAI/bge-small-en-v1.5"\n' in card
+    assert "# BAAI/bge-small-en-v1.5, with an adapter" in card
+
+
 def test_a_folder_of_ours_is_replaced_and_another_left_alone(adapter: Path, exported: Path, tmp_path: Path) -> None:
     again = shutil.copytree(exported, tmp_path / "again")
     (again / "old.txt").write_text("old")

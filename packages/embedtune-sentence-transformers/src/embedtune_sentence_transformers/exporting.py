@@ -19,6 +19,7 @@ from embedtune.records import is_model_folder
 from embedtune.search import normalised
 from embedtune_sentence_transformers.card import write_export_card
 from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+from embedtune_sentence_transformers.plugin import NAME
 
 try:
     from sentence_transformers.base.modules import Dense, Normalize, Router
@@ -128,6 +129,7 @@ def _record(source: Path, folder: Path, embedder: SentenceTransformerEmbedder) -
     libraries = ("sentence-transformers", "transformers", "torch")
     return record.model_copy(
         update={
+            "base_model": record.base_model.removeprefix(f"{NAME}:"),  # as the hub knows it
             "base_fingerprint": record.base_fingerprint or embedder.fingerprint,
             "fingerprint": folder_fingerprint(folder),
             "versions": {**record.versions, **{name: version(name) for name in libraries}},
