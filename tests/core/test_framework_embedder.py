@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from embedtune import BackendNotFoundError, EmbeddingError, ModelNotFoundError, PluginManager, evaluate
+from embedtune import (
+    BackendNotFoundError,
+    EmbeddingError,
+    ModelFolderError,
+    ModelNotFoundError,
+    PluginManager,
+    evaluate,
+)
 from embedtune.framework_embedder import FrameworkEmbedder, LazyEmbedder
 from embedtune.plugins import EmbedderBackend, hookimpl
 from embedtune.testing import EmbedderContract, HashEmbedder, tiny_dataset
+from query_adapters import adapter_over, code_words, directions_apart, mapped
 from subprocesses import modules_loaded_by
 
 
@@ -33,6 +42,21 @@ class TestFrameworkEmbedder(EmbedderContract):
 class TestLazyEmbedder(EmbedderContract):
     def make(self) -> LazyEmbedder:
         return LazyEmbedder(HashEmbedder())
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on an object, so that its folder names no model."""
+    return adapter_over(HashEmbedder(), tmp_path_factory.mktemp("adapters") / "words")
+
+
+class TestAdaptedLazyEmbedder(EmbedderContract):
+    @pytest.fixture(autouse=True)
+    def _adapter(self, adapter: Path) -> None:
+        self.adapter = adapter
+
+    def make(self) -> LazyEmbedder:
+        return LazyEmbedder(HashEmbedder(), adapter=self.adapter)
 
 
 class Hashes:
@@ -162,3 +186,139 @@ def test_a_folder_without_a_model_is_refused_before_its_files_are_read(
     monkeypatch.setattr("embedtune.framework_embedder.folder_fingerprint", lambda *_, **__: pytest.fail("hashed"))
     with pytest.raises(BackendNotFoundError):
         LazyEmbedder(str(tmp_path), plugins=PluginManager(found=[]))
+
+
+def test_an_adapter_maps_queries_and_leaves_chunks(adapter: Path) -> None:
+    embedder = LazyEmbedder(HashEmbedder(), adapter=adapter)
+    assert embedder.embed_queries(["apple"])[0].tolist() == mapped(HashEmbedder(), adapter, "apple")
+    assert directions_apart(embedder.embed_queries(["apple"])[0], HashEmbedder().embed_queries(["apple"])[0]) > 1e-4
+    np.testing.assert_array_equal(embedder.embed_documents(["apple"]), HashEmbedder().embed_documents(["apple"]))
+
+
+def test_what_it_was_tuned_on_is_marked_as_seen(adapter: Path) -> None:
+    embedder = LazyEmbedder(HashEmbedder(), adapter=adapter)
+    assert embedder.record_folder == adapter
+    assert evaluate(embedder, code_words()).n_seen == len(code_words())
+
+
+@pytest.fixture
+def over_folder(folder: Path, plugins: PluginManager, tmp_path: Path) -> Path:
+    """An adapter whose folder names its model by reference."""
+    return adapter_over(LazyEmbedder(folder, plugins=plugins), tmp_path / "adapter")
+
+
+def test_an_adapter_over_a_folder_is_checked_and_named_without_loading(
+    folder: Path, over_folder: Path, hashes: Hashes, plugins: PluginManager
+) -> None:
+    hashes.loads.clear()
+    embedder = LazyEmbedder(folder, {"device": "cpu"}, adapter=over_folder, plugins=plugins)
+    base = LazyEmbedder(folder, plugins=plugins)
+    assert embedder.name == f"model+adapter@{embedder.fingerprint}"
+    assert base.fingerprint != embedder.fingerprint == embedder.embedder.fingerprint
+    assert hashes.loads == []
+    assert len(embedder.embed_queries(["apple"])) == 1
+    assert hashes.loads == [(str(folder), {"device": "cpu"})]
+
+
+def test_the_model_may_be_left_out_where_the_adapter_names_it(
+    folder: Path, over_folder: Path, plugins: PluginManager
+) -> None:
+    both = LazyEmbedder(folder, adapter=over_folder, plugins=plugins)
+    for given in ({"model": None, "adapter": over_folder}, {"model": over_folder}, {"model": f"adapter:{over_folder}"}):
+        embedder = LazyEmbedder(**given, plugins=plugins)
+        assert (embedder.ref, embedder.adapter) == (str(folder), over_folder)
+        assert (embedder.name, embedder.fingerprint) == (both.name, both.fingerprint)
+        np.testing.assert_array_equal(embedder.embed_queries(["apple"]), both.embed_queries(["apple"]))
+
+
+def test_an_adapter_of_an_object_says_that_the_object_is_needed(adapter: Path) -> None:
+    for given in ({"model": None, "adapter": adapter}, {"model": str(adapter)}):
+        with pytest.raises(ModelFolderError, match=r"trained on a HashEmbedder, an object.*as model=\.\.\."):
+            LazyEmbedder(**given)
+
+
+def test_another_models_adapter_is_refused_before_anything_is_loaded(
+    folder: Path, over_folder: Path, hashes: Hashes, plugins: PluginManager
+) -> None:
+    hashes.loads.clear()
+    (folder / "config.json").write_text('{"width": 2}')
+    with pytest.raises(EmbeddingError, match="The adapter was trained on another embedder: this one has fingerprint"):
+        LazyEmbedder(folder, adapter=over_folder, plugins=plugins)
+    assert hashes.loads == []
+
+
+def test_of_models_without_a_fingerprint_the_first_query_tells(tmp_path: Path) -> None:
+    adapter = adapter_over(Upward(object()), tmp_path / "adapter")
+    assert LazyEmbedder(Upward(object()), adapter=adapter).embed_queries(["apple"]).shape == (1, 64)
+
+    class Backward(Upward):
+        def embed_one_query(self, text: str) -> Sequence[float]:
+            return super().embed_one_query(text)[::-1]
+
+    embedder = LazyEmbedder(Backward(object()), adapter=adapter)
+    with pytest.raises(EmbeddingError, match="whose cosine with that of training is"):
+        embedder.embed_queries(["apple"])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("nowhere", ModelNotFoundError, "No adapter folder at '.*nowhere'"),
+        (".", ModelFolderError, "No adapter in"),
+        (3, EmbeddingError, "adapter must be the folder that tuning wrote; got a int"),
+    ],
+)
+def test_what_is_no_adapter_is_told_at_once(
+    given: object, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        LazyEmbedder(HashEmbedder(), adapter=given)  # type: ignore[arg-type]
+
+
+def test_it_shares_a_model_that_is_there(
+    folder: Path, over_folder: Path, hashes: Hashes, plugins: PluginManager
+) -> None:
+    base = LazyEmbedder(folder, {"device": "cpu"}, plugins=plugins)
+    base.embed_queries(["a"])
+    n_loads = len(hashes.loads)
+    adapted = LazyEmbedder(base, adapter=over_folder)
+    adapted.embed_queries(["a"])
+    assert len(hashes.loads) == n_loads
+    assert (adapted.ref, adapted.options) == (str(folder), {"device": "cpu"})
+
+
+def test_an_adapter_over_an_adapter_is_named_by_the_inner_folder(
+    over_folder: Path, plugins: PluginManager, tmp_path: Path
+) -> None:
+    inner = LazyEmbedder(over_folder, plugins=plugins)
+    outer = adapter_over(inner.embedder, tmp_path / "outer")
+    embedder = LazyEmbedder(over_folder, adapter=outer, plugins=plugins)
+    assert (embedder.ref, embedder.adapter) == (str(over_folder), outer)
+    assert embedder.embed_queries(["apple"])[0].tolist() == mapped(inner, outer, "apple")
+
+
+@pytest.mark.parametrize("by_reference", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_trap_27_with_its_adapter_it_pickles_as_absolute_folders(
+    by_reference: bool, minilm: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: object = HashEmbedder()
+    folder = adapter
+    if by_reference:
+        model, folder = minilm, adapter_over(str(minilm), tmp_path / "adapter")
+    monkeypatch.chdir(folder.parent)
+    embedder = LazyEmbedder(model, adapter=folder.name)
+    pickled = pickle.dumps(embedder)
+    monkeypatch.chdir(tmp_path.parent)
+    again = pickle.loads(pickled)
+    assert (again.ref, again.adapter, again.name) == (embedder.ref, folder, embedder.name)
+    np.testing.assert_allclose(again.embed_queries(["apple"]), embedder.embed_queries(["apple"]), atol=1e-6)
+
+
+def test_an_adapter_replaced_since_is_an_error(tmp_path: Path, folder: Path, plugins: PluginManager) -> None:
+    path = adapter_over(LazyEmbedder(folder, plugins=plugins), tmp_path / "adapter")
+    known = LazyEmbedder(path, plugins=plugins).fingerprint
+    file = path / "adapter.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(EmbeddingError, match=rf"with the adapter '{path}' has fingerprint .*expected {known}"):
+        LazyEmbedder(path, fingerprint=known, plugins=plugins)

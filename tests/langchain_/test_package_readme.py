@@ -30,11 +30,11 @@ def test_python_blocks_run_in_their_order(
         "other_embeddings": DeterministicFakeEmbedding(size=8),
     }
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for code in blocks:
         exec(compile(code.replace(HUB_NAME, str(prompted)), "README.md", "exec"), namespace)
     assert len(capsys.readouterr().out.splitlines()) == 3
-    assert {path.name for path in tmp_path.iterdir()} >= {"tuned_model", "tuned_model.answers.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"tuned_model", "tuned_model.answers.jsonl", "adapter"}
 
 
 def test_its_links_lead_somewhere() -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from llama_index.core import MockEmbedding
 from llama_index.core.schema import TextNode
 
 from embedtune.testing import CannedLLM, tiny_dataset
@@ -17,14 +18,16 @@ def test_the_code_of_the_readme_runs(small_model: Path, tmp_path: Path, monkeypa
     """In one namespace, as a reader would paste it; the hub's name becomes a folder."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     nodes = [TextNode(text=text) for text in tiny_dataset(8).corpus.values()]
     answers = [f"1. Where do the things of page {i} come from?\n2. What do things of kind {i} cost?" for i in range(8)]
     namespace = {"train_nodes": nodes[:4], "val_nodes": nodes[4:], "llm": CannedLLM(answers)}
+    namespace["hosted_embed_model"] = MockEmbedding(8)
     for code in blocks:
         local = code.replace("sentence-transformers/all-MiniLM-L6-v2", str(small_model))
         exec(compile(local, "README.md", "exec"), namespace)
     assert (tmp_path / "tuned_model" / "embedtune.json").is_file()
+    assert (tmp_path / "adapter" / "adapter.safetensors").is_file()
 
 
 def test_what_is_not_kept_is_said() -> None:

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
+    from embedtune_sentence_transformers.exporting import export_adapter
     from embedtune_sentence_transformers.loss import MaskedInBatchLoss
     from embedtune_sentence_transformers.reranker import CrossEncoderReranker
     from embedtune_sentence_transformers.tuner import SentenceTransformersTuner
 
-__all__ = ["CrossEncoderReranker", "MaskedInBatchLoss", "SentenceTransformerEmbedder", "SentenceTransformersTuner"]
+__all__ = [
+    "CrossEncoderReranker",
+    "MaskedInBatchLoss",
+    "SentenceTransformerEmbedder",
+    "SentenceTransformersTuner",
+    "export_adapter",
+]
 
 _MODULES = {
     "CrossEncoderReranker": "reranker",
     "MaskedInBatchLoss": "loss",
     "SentenceTransformerEmbedder": "embedder",
     "SentenceTransformersTuner": "tuner",
+    "export_adapter": "exporting",
 }
 
 

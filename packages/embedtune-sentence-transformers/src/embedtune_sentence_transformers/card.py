@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from sentence_transformers import SentenceTransformer
 
@@ -15,12 +16,14 @@ from embedtune_sentence_transformers.embedder import embedding_dimension
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.reading import Reading
 
-__all__ = ["write_card"]
+__all__ = ["write_card", "write_export_card"]
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedtune")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FOLDERS = re.compile(r"(^|[\s:='\"(\[,])(?:~|[A-Za-z]:)?(?:/(?!/)|\\).*[/\\]", re.DOTALL)
 """The folders of an absolute path in an option's value; an address such as https://... has none."""
+_PROMPTED = {"prompt_name": "query"}
+"""What `encode` is told to embed a query."""
 _VALUE_CHARACTERS = 200
 """A teacher that is an object may print as pages."""
 
@@ -47,7 +50,7 @@ def write_card(
         f"![Training loss and {in_markdown(str(record.configuration['metric']))} on validation]({CURVE_FILE})",
         _use(model),
         _training_data(record, pairs, reading),
-        _before_and_after(result),
+        _before_and_after(record, f"They chose among {len(result.history):,} candidates, the base model among them"),
         _candidates(result),
         _general_text(record),
         "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
@@ -55,6 +58,37 @@ def write_card(
     ]
     card = "\n\n".join(section for section in sections if section) + "\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_export_card(folder: Path, model: SentenceTransformer, record: ModelRecord) -> None:
+    """Write ``README.md`` into the folder of a model that has a query adapter among its modules.
+
+    Args:
+        folder: The model folder.
+        model: The model in it.
+        record: Of the folder.
+    """
+    base = in_markdown(_base_name(record))
+    head = f"# {base}, with an adapter for queries by embedtune\n\n{_size(model)}\n\n"
+    if record.kept_base:
+        head += f"The adapter changes nothing: {in_markdown(record.kept_base_reason or 'no candidate was better')}."
+    else:
+        head += "A linear map moves the vectors of queries; those of chunks are the base model's, as in its indexes."
+    prompts = any(model.prompts.values())
+    told = {**(_PROMPTED if prompts else {}), "task": "query"}
+    unmapped = "`encode` without a task gives the vectors of chunks"
+    if not prompts:
+        unmapped += f": a class that calls it must be told, as in `HuggingFaceEmbeddings(query_encode_kwargs={told})`"
+    sections = [
+        _front_matter(record),
+        head,
+        _use(model, told),
+        f"{unmapped}.",
+        _before_and_after(record, "The adapter was chosen by them"),
+        "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
+        "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
+    ]
+    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def _base_name(record: ModelRecord) -> str:
@@ -76,11 +110,7 @@ def _front_matter(record: ModelRecord) -> str:
 
 
 def _head(model: SentenceTransformer, record: ModelRecord) -> str:
-    base, compared = in_markdown(_base_name(record)), model.similarity_fn_name or "cosine"
-    limit = model.max_seq_length
-    # A model of embeddings alone tells infinity.
-    reads = "texts of any length" if limit is None or math.isinf(limit) else f"{limit:,} tokens"
-    what = f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
+    base, what = in_markdown(_base_name(record)), _size(model)
     if record.kept_base:
         reason = in_markdown(record.kept_base_reason or "no candidate was better")
         return f"# {base}, as it was\n\n{what}\n\nThis folder holds the base model's weights: {reason}."
@@ -90,13 +120,20 @@ def _head(model: SentenceTransformer, record: ModelRecord) -> str:
     )
 
 
+def _size(model: SentenceTransformer) -> str:
+    limit, compared = model.max_seq_length, model.similarity_fn_name or "cosine"
+    # A model of embeddings alone tells infinity.
+    reads = "texts of any length" if limit is None or math.isinf(limit) else f"{limit:,} tokens"
+    return f"{embedding_dimension(model):,} dimensions, compared by {compared}; reads {reads}."
+
+
 def _chosen(record: ModelRecord) -> str:
     if record.chosen_share == 1:
         return f"step {record.chosen_step:,}"
     return f"weights {record.chosen_share:.0%} of the way from the base's to those of step {record.chosen_step:,}"
 
 
-def _use(model: SentenceTransformer) -> str:
+def _use(model: SentenceTransformer, query_options: Mapping[str, str] = MappingProxyType(_PROMPTED)) -> str:
     code = """## Use
 
 ```python
@@ -113,7 +150,7 @@ scores = model.similarity(queries, chunks)
     return (
         f"{code}\n\nThe model is used with prompts:\n\n```json\n{json.dumps(prompts)}\n```\n\n"
         "`encode_query` and `encode_document` put them in front. A class that does not must be told, as in "
-        "`HuggingFaceEmbeddings(query_encode_kwargs={'prompt_name': 'query'}, "
+        f"`HuggingFaceEmbeddings(query_encode_kwargs={dict(query_options)}, "
         "encode_kwargs={'prompt_name': 'document'})`."
     )
 
@@ -145,14 +182,13 @@ def _reading_rows(whose: str, tokens: int | None, cut: float) -> list[tuple[str,
     ]
 
 
-def _before_and_after(result: TuneResult) -> str:
-    record = result.record
+def _before_and_after(record: ModelRecord, chosen_by_them: str) -> str:
     before, after = record.metrics_before, record.metrics_after
     rows = [(name, f"{before[name]:.4f}", f"{after[name]:.4f}", f"{after[name] - before[name]:+.4f}") for name in after]
     told = (
-        f"On the {record.configuration['validation_queries']:,} validation queries. They chose among "
-        f"{len(result.history):,} candidates, the base model among them, **so these figures flatter this model**: "
-        "compare it with the base on questions that neither has seen, by `embedtune.compare`."
+        f"On the {record.configuration['validation_queries']:,} validation queries. {chosen_by_them}, **so these "
+        "figures flatter this model**: compare it with the base on questions that neither has seen, by "
+        "`embedtune.compare`."
     )
     if record.configuration.get("cross_validation_folds") and not record.kept_base:
         told += (

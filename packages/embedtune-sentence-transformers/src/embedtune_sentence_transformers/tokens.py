@@ -103,6 +103,11 @@ class TokenisedTexts:
                 self._tokens[index] = {name: value[row][kept[row]].tolist() for name, value in tensors.items()}
 
     def _features(self, texts: list[str]) -> dict[str, Any]:
+        # A router that is not the first module is told nothing by it, and would send queries the way of documents.
+        task = {"task": self._task} if any(type(module).__name__ == "Router" for module in self._model) else {}
+        return {**self._tokenised(texts), **task}
+
+    def _tokenised(self, texts: list[str]) -> dict[str, Any]:
         if hasattr(self._model, "preprocess"):
             return dict(self._model.preprocess(texts, prompt=self._prompt, task=self._task))
         # sentence-transformers 5

@@ -9,8 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from embedtune.adapter.query_adapter import AdaptedEmbedder
 from embedtune.errors import EmbeddingError
 from embedtune.fingerprints import folder_fingerprint
+from embedtune.framework_adapters import completed
 from embedtune.plugins.references import parse_reference
 from embedtune.protocols import Embedder, Similarity, Vectors
 from embedtune.resolve import as_embedder
@@ -78,16 +80,19 @@ class LazyEmbedder:
 
     Args:
         model: A reference, as in `as_embedder`; a relative folder is made absolute. Or an `Embedder`, or what a
-            plugin makes one of: it has no reference, and cannot be named in a file.
+            plugin makes one of: it has no reference, and cannot be named in a file. None if ``adapter`` names it.
         options: Of the backend that loads the reference, such as ``device``; none for an object, and no key, since
             frameworks write them to files.
+        adapter: Folder of a query adapter that was trained on the model; it may be given as ``model`` too.
         fingerprint: What the model is known by elsewhere; another one at this place is an error.
         plugins: Where the model is looked up.
 
     Raises:
-        ModelNotFoundError: If it is a folder that does not exist; before any framework is imported.
+        ModelNotFoundError: If it, or the adapter, is a folder that does not exist; before any framework is imported.
+        ModelFolderError: If there is no adapter in its folder, or it names no model and none is given.
         BackendNotFoundError: If it is a folder without a model.
-        EmbeddingError: If ``fingerprint`` is another than the model's, or an option does not fit.
+        EmbeddingError: If ``fingerprint`` is another than the model's, the adapter was trained on another model, or an
+            option does not fit. Where a model has no fingerprint, the first queries tell.
 
     >>> from embedtune.testing import HashEmbedder
     >>> LazyEmbedder(HashEmbedder()).embed_queries(["red apples"]).shape
@@ -99,20 +104,25 @@ class LazyEmbedder:
         model: object,
         options: Mapping[str, object] = MappingProxyType({}),
         *,
+        adapter: str | Path | None = None,
         fingerprint: str | None = None,
         plugins: "PluginManager | None" = None,
     ) -> None:
+        model, self.adapter = completed(model, adapter)
         self.options = {name: value for name, value in options.items() if value is not None}
         """What the backend is given, without None."""
         self.ref: str | None = None
-        """The absolute folder, hub name or ``backend:ref``; None for an object."""
+        """The absolute folder, hub name or ``backend:ref`` of what the adapter, if any, is over; None for an object."""
         self.folder: Path | None = None
-        """The model's folder, if it is one."""
+        """The model's folder, if it is one and has no adapter over it."""
         _check_options(self.options, is_reference=isinstance(model, str | Path))
         self._plugins = plugins
         self._lock = threading.RLock()
         self._loaded: Embedder | None = None
-        if isinstance(model, str | Path):
+        self._base: LazyEmbedder | None = None
+        if self.adapter is not None:
+            self._adapt(model, self.adapter)
+        elif isinstance(model, str | Path):
             self._refer_to(str(model))
         else:
             self._loaded = as_embedder(model, plugins)
@@ -128,15 +138,21 @@ class LazyEmbedder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.ref is None:
-            return (LazyEmbedder, (self._loaded, self.options))
-        return (_revived, (self.ref, self.options, self.fingerprint))
+            return (_revived, (self._base or self._loaded, self.options, None, self.adapter))
+        return (_revived, (self.ref, self.options, self.fingerprint, self.adapter))
 
     @property
     def name(self) -> str:
         """Readable, and another for another model: the last part of the reference, ``@``, and the fingerprint."""
-        told = type(self._loaded).__name__ if self.ref is None else self.ref.replace("\\", "/").rstrip("/")
         # Without a fingerprint no two objects are known to be equal, so nothing may be found under this name.
-        return f"{told.rpartition('/')[2]}@{self.fingerprint or uuid.uuid5(uuid.NAMESPACE_OID, str(id(self))).hex}"
+        return f"{self._short_name}@{self.fingerprint or uuid.uuid5(uuid.NAMESPACE_OID, str(id(self))).hex}"
+
+    @property
+    def _short_name(self) -> str:
+        if self._base is not None and self.adapter is not None:
+            return f"{self._base._short_name}+{self.adapter.name}"
+        told = type(self._loaded).__name__ if self.ref is None else self.ref.replace("\\", "/").rstrip("/")
+        return told.rpartition("/")[2]
 
     @property
     def similarity(self) -> Similarity:
@@ -166,7 +182,7 @@ class LazyEmbedder:
         return self._loaded
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """As the model does, with its query prompt; float32 (n, d)."""
+        """As the model does, with its query prompt, and through the adapter, if any; float32 (n, d)."""
         with self._lock:  # tokenizers fail where two threads set how they pad
             return checked_vectors(self.embedder.embed_queries(texts), len(texts), self.name)
 
@@ -174,6 +190,14 @@ class LazyEmbedder:
         """As the model does, with its document prompt; float32 (n, d)."""
         with self._lock:
             return checked_vectors(self.embedder.embed_documents(texts), len(texts), self.name)
+
+    def _adapt(self, model: object, adapter: Path) -> None:
+        """Put the adapter over the model, which is loaded when it embeds, and shared if it was made already."""
+        base = model if isinstance(model, LazyEmbedder) else LazyEmbedder(model, self.options, plugins=self._plugins)
+        # What is itself an adapter over a model is named by its folder, which leads to both.
+        self.ref = base.ref if base.adapter is None else str(base.adapter)
+        self.options = base.options
+        self._base, self._loaded = base, AdaptedEmbedder(base, adapter)
 
     def _refer_to(self, model: str) -> None:
         from embedtune.plugins import plugin_manager  # the manager imports the formats, which import the data set
@@ -200,14 +224,18 @@ class LazyEmbedder:
 
     def _check_same(self, known: str | None, found: str | None) -> None:
         if known is not None and known != found:
+            adapted = f" with the adapter {str(self.adapter)!r}" if self.adapter is not None else ""
             raise EmbeddingError(
-                f"The model {self.ref!r} has fingerprint {found}; expected {known}: it was replaced. Vectors of the "
-                "two do not compare. Make the embedding anew from the model as it is, and embed the chunks again."
+                f"The model {self.ref!r}{adapted} has fingerprint {found}; expected {known}: it was replaced. "
+                "Vectors of the two do not compare. Make the embedding anew from the model as it is, and embed the "
+                "chunks again."
             )
 
 
-def _revived(ref: str, options: Mapping[str, object], fingerprint: str | None) -> LazyEmbedder:
-    return LazyEmbedder(ref, options, fingerprint=fingerprint)
+def _revived(
+    model: object, options: Mapping[str, object], fingerprint: str | None, adapter: Path | None
+) -> LazyEmbedder:
+    return LazyEmbedder(model, options, adapter=adapter, fingerprint=fingerprint)
 
 
 def _check_options(options: Mapping[str, object], *, is_reference: bool) -> None:

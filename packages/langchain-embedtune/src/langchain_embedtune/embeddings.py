@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from embedtune import Embedder, EmbeddingError, ModelRecord, plugin_manager
+from embedtune.framework_adapters import completed
 from embedtune.framework_embedder import LazyEmbedder
 from embedtune.plugins.references import parse_reference
 from embedtune.resolve import record_of
@@ -27,9 +28,9 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
     cannot be changed later: `model_copy` makes another. Pickled, it is its settings, and loads where it arrives.
 
     Raises:
-        ModelNotFoundError: If ``model`` can only be a folder, and is not there.
-        pydantic.ValidationError: If a setting is unknown or out of range, or comes too late for a loaded model; a
-            ``ValueError``.
+        ModelNotFoundError: If ``model`` can only be a folder, and is not there, or ``adapter`` is not.
+        pydantic.ValidationError: If a setting is unknown or out of range, or comes too late for a loaded model, or the
+            adapter is known to be another model's; a ``ValueError``.
 
     Example:
         .. code-block:: python
@@ -42,8 +43,12 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
         extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), populate_by_name=True
     )
 
-    model: Any
-    """Model folder, hub name, ``backend:ref``, a loaded ``SentenceTransformer``, or an `embedtune.Embedder`."""
+    model: Any = None
+    """Model folder, hub name, ``backend:ref``, a loaded ``SentenceTransformer``, another ``Embeddings``, or an
+    `embedtune.Embedder`; may be left out where the adapter's folder names it."""
+    adapter: str | None = None
+    """Folder of a query adapter that was trained on the model: queries go through it, documents do not. One that is
+    known to be another model's is refused at once, or, where the model is not known before it embeds, then."""
     device: str | None = None
     """Such as ``"cpu"``; the fastest there is if None."""
     batch_size: int | None = Field(default=None, ge=1)
@@ -60,6 +65,16 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
     _lock: threading.RLock = PrivateAttr()
     _lazy: LazyEmbedder | None = PrivateAttr(default=None)
     _known_fingerprint: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        """The adapter's folder may stand for both; it is read at once."""
+        if not isinstance(given, Mapping):
+            return given
+        model, adapter = completed(given.get("model"), given.get("adapter"))
+        found = {"model": model} if adapter is None else {"model": model, "adapter": str(adapter)}
+        return {**given, **found}
 
     @field_validator("model")
     @classmethod
@@ -80,6 +95,8 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
                 "Set that on it yourself, or give the model's folder or hub name"
             )
         self._lock = threading.RLock()
+        if self.adapter is not None and (not isinstance(self.model, str) or Path(self.model).is_dir()):
+            _ = self._referred  # tells what does not fit; a model by another reference would be loaded for it
 
     @property
     def embedder(self) -> Embedder:
@@ -103,7 +120,7 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
 
     @property
     def record_folder(self) -> Path | None:
-        """Where the record stands, if there is one: the model's folder."""
+        """Where the record stands, if there is one: the adapter's folder, or the model's."""
         return self._referred.record_folder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -144,7 +161,9 @@ class EmbedtuneEmbeddings(BaseModel, Embeddings):
     def _referred(self) -> LazyEmbedder:
         with self._lock:
             if self._lazy is None:
-                self._lazy = LazyEmbedder(self.model, self._options, fingerprint=self._known_fingerprint)
+                self._lazy = LazyEmbedder(
+                    self.model, self._options, adapter=self.adapter, fingerprint=self._known_fingerprint
+                )
             return self._lazy
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

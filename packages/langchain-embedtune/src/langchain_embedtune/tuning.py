@@ -6,7 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from embedtune import QADataset, TextChunk, TuningError, plugin_manager, tune
+from embedtune import QADataset, TextChunk, TuningError, as_embedder, plugin_manager, tune
+from embedtune.adapter.query_adapter import is_adapter_folder
 from embedtune.framework_embedder import LazyEmbedder
 from langchain_embedtune.embeddings import EmbedtuneEmbeddings
 
@@ -18,6 +19,8 @@ __all__ = ["finetune"]
 logger = logging.getLogger(__name__)
 
 BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+_ADAPTER = "adapter"
 
 _TWO_PAIRS = QADataset({"1": "One?", "2": "Two?"}, {"a": "One.", "b": "Two."}, {"1": ["a"], "2": ["b"]})
 """Shows a tuner its options and its target before the questions are paid for."""
@@ -52,21 +55,22 @@ def finetune(
     Args:
         documents: Documents as a splitter returns them, or a data set; best one without the questions that are to
             report the gain.
-        base: Folder or hub name of the model to tune, a loaded ``SentenceTransformer``, or `EmbedtuneEmbeddings`; it
-            stays as it is.
+        base: Folder or hub name of the model to tune, a loaded ``SentenceTransformer``, or `EmbedtuneEmbeddings`; with
+            ``tuner="adapter"`` any ``Embeddings``. It stays as it is.
         path: The model folder to write.
         llm: Writes the questions: a chat model of LangChain's, or a reference such as ``"openai:gpt-6-luna"``.
         llm_options: More for `QADataset.from_llm`, such as ``num_questions_per_chunk`` and ``max_cost``.
         test: Share of the LLM's questions that are held out, in [0, 1).
         valset: Chooses the checkpoint; if None, the tuner takes a part of the training questions, or all in turn.
-        tuner: Which way of tuning.
+        tuner: Which way of tuning; ``"adapter"`` learns a map of the queries' vectors over any model.
         epochs: Passes over the pairs; by their number if None.
         seed: Same seed, same questions held out, same weights on the same machine.
         resume: Go on from where an interrupted training stopped.
         options: Of the tuner, such as ``learning_rate`` and ``device``.
 
     Returns:
-        The tuned model; its ``record`` tells what it was trained on, and what its validation gained.
+        The tuned model, or the base with the adapter over it; its ``record`` tells what it was trained on, and what its
+        validation gained.
 
     Raises:
         TuningError: If an option is unknown or out of range, or documents come without an LLM; before it is asked.
@@ -75,7 +79,7 @@ def finetune(
         DatasetError: If too few documents have questions to hold some out.
     """
     target = Path(path).expanduser().absolute()
-    model = _model_to_tune(base)
+    model = _model_to_tune(base, tuner)
     training: dict[str, Any] = {"epochs": epochs, "seed": seed, "resume": resume, **options}
     plugin_manager().tuner(tuner).load()(model, _TWO_PAIRS, None, target, **training)
     if valset is not None and not isinstance(valset, QADataset):
@@ -90,16 +94,29 @@ def finetune(
         if isinstance(model, str):  # loaded for nothing but its errors: a misspelt name must cost no money
             loading = {name: training.get(name) for name in ("device", "trust_remote_code", "max_seq_length")}
             LazyEmbedder(model, loading).embed_queries(["?"])
+        elif tuner == _ADAPTER:  # as above: a wrong key, or a server that is not there
+            as_embedder(model).embed_queries(["?"])
         trainset = _questions(chunks, llm, llm_options, target, test, seed)
     result = tune(model, trainset, valset, target, tuner=tuner, **training)
+    if is_adapter_folder(result.path):
+        over = base if isinstance(base, EmbedtuneEmbeddings) else EmbedtuneEmbeddings(model=base)
+        return over.model_copy(update={"adapter": str(result.path)})
     return EmbedtuneEmbeddings(model=result.path, device=training.get("device"))
 
 
-def _model_to_tune(base: object) -> object:
+def _model_to_tune(base: object, tuner: str) -> object:
     """A reference that is looked up before the questions are paid for, or what the tuner knows."""
     if isinstance(base, str | Path):
         base = EmbedtuneEmbeddings(model=base)
-    return base.model if isinstance(base, EmbedtuneEmbeddings) else base
+    if not isinstance(base, EmbedtuneEmbeddings):
+        return base
+    if base.adapter is not None:
+        raise TuningError(
+            f"base has an adapter, {base.adapter!r}, which fits its model as it is and no other. Tune the model: "
+            f"base={base.model!r}."
+        )
+    # An adapter is learned on the vectors as they are set to be; other tuners are told their settings themselves.
+    return base._referred if tuner == _ADAPTER and isinstance(base.model, str) else base.model
 
 
 def _check_before_paying(documents: object, llm: object | None, test: float) -> None:

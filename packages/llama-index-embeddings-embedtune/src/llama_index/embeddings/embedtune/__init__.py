@@ -5,6 +5,7 @@ Nothing of LlamaIndex is imported before `EmbedtuneEmbedding` is asked for: the 
 
 from typing import TYPE_CHECKING
 
+from llama_index.embeddings.embedtune.adapter_engine import EmbeddingAdapterFinetuneEngine
 from llama_index.embeddings.embedtune.embedder import LlamaIndexEmbedder
 from llama_index.embeddings.embedtune.engine import BaseEmbeddingFinetuneEngine, SentenceTransformersFinetuneEngine
 from llama_index.embeddings.embedtune.llm import LlamaIndexLLM
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_QA_GENERATE_PROMPT_TMPL",
     "BaseEmbeddingFinetuneEngine",
+    "EmbeddingAdapterFinetuneEngine",
     "EmbeddingQAFinetuneDataset",
     "EmbedtuneEmbedding",
     "LlamaIndexEmbedder",

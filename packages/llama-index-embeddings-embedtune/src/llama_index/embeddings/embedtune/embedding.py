@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from llama_index.embeddings.embedtune.caching import DividedCache, embedding_a_q
 
 __all__ = ["EmbedtuneEmbedding"]
 
-_FIXED = ("model", "options", "model_name")
+_FIXED = ("model", "adapter", "options", "model_name")
 """What says which model it is, here and in caches."""
 
 
@@ -27,7 +28,9 @@ class EmbedtuneEmbedding(BaseEmbedding):
     neither an ingestion cache nor an ``embeddings_cache`` ever gives one model the vectors of another.
 
     Args:
-        model: Model folder, hub name, ``backend:ref``, a loaded ``SentenceTransformer``, or an `embedtune.Embedder`.
+        model: Model folder, hub name, ``backend:ref``, a loaded ``SentenceTransformer``, another ``BaseEmbedding``, or
+            an `embedtune.Embedder`. None where the adapter's folder names it.
+        adapter: Folder of a query adapter that was trained on the model: queries go through it, chunks do not.
         device: Such as ``"cpu"``; the fastest there is if None.
         trust_remote_code: Whether Python code from the model's own folder may run.
         max_seq_length: Tokens read of a text; the model's own setting if None.
@@ -38,8 +41,10 @@ class EmbedtuneEmbedding(BaseEmbedding):
         settings: Of ``BaseEmbedding``: ``callback_manager``, ``num_workers``, ``embeddings_cache``, ``rate_limiter``.
 
     Raises:
-        ModelNotFoundError: If ``model`` can only be a folder, and is not there.
-        EmbeddingError: If a setting is unknown, or ``model_name`` is another model's.
+        ModelNotFoundError: If ``model`` can only be a folder, and is not there, or ``adapter`` is not.
+        ModelFolderError: If there is no adapter in its folder, or it names no model and none is given.
+        EmbeddingError: If a setting is unknown, ``model_name`` is another model's, or the adapter was trained on
+            another; where the model has no fingerprint, the first query tells.
 
     Example:
         .. code-block:: python
@@ -48,6 +53,7 @@ class EmbedtuneEmbedding(BaseEmbedding):
     """
 
     model: str | None = Field(default=None, description="Absolute folder, hub name or backend:ref; None of an object.")
+    adapter: str | None = Field(default=None, description="Absolute folder of the query adapter, if any.")
     options: dict[str, Any] = Field(default_factory=dict, description="What the model is loaded with.")
 
     _lazy: LazyEmbedder = PrivateAttr()
@@ -56,6 +62,7 @@ class EmbedtuneEmbedding(BaseEmbedding):
         self,
         model: object = None,
         *,
+        adapter: str | Path | None = None,
         device: str | None = None,
         trust_remote_code: bool = False,
         max_seq_length: int | None = None,
@@ -65,18 +72,22 @@ class EmbedtuneEmbedding(BaseEmbedding):
         model_name: str | None = None,
         **settings: Any,
     ) -> None:
-        _check(model, settings)
+        _check(model if adapter is None else adapter, settings)
         for name, value, least in (("truncate_dim", truncate_dim, 1), ("max_seq_length", max_seq_length, 2)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise EmbeddingError(f"{name} must be a whole number of at least {least}, or None; got {value!r}.")
         loading = {"device": device, "max_seq_length": max_seq_length, "truncate_dim": truncate_dim}
         loading |= {"trust_remote_code": trust_remote_code or None}
         given = {name: value for name, value in loading.items() if value is not None}
-        lazy = LazyEmbedder(model, {**options, **given}, fingerprint=_fingerprint_in(model_name))
+        if adapter is not None and isinstance(model, EmbedtuneEmbedding):
+            model = model._lazy  # what it has loaded is shared, and its reference kept
+        known = _fingerprint_in(model_name)
+        lazy = LazyEmbedder(model, {**options, **given}, adapter=adapter, fingerprint=known)
         if isinstance(cache := settings.get("embeddings_cache"), BaseKVStore):
             settings["embeddings_cache"] = DividedCache(cache, lazy.name)
         super().__init__(
             model=lazy.ref,  # type: ignore[call-arg]
+            adapter=None if lazy.adapter is None else str(lazy.adapter),
             options=lazy.options,
             model_name=lazy.name,
             embed_batch_size=embed_batch_size,
@@ -172,7 +183,7 @@ def _check(model: object, settings: Mapping[str, Any]) -> None:
         )
     known = [name for name in BaseEmbedding.model_fields if name != "model_name"]
     if unknown := [name for name in settings if name not in known]:
-        own = ["device", "trust_remote_code", "max_seq_length", "truncate_dim", "options"]
+        own = ["device", "trust_remote_code", "max_seq_length", "truncate_dim", "options", "adapter"]
         raise EmbeddingError(
             f"EmbedtuneEmbedding has no setting {', '.join(map(repr, unknown))}. Settings: {', '.join(own + known)}."
         )

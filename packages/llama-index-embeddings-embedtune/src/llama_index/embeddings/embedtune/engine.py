@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from llama_index.embeddings.embedtune.embedding import EmbedtuneEmbedding
 
-__all__ = ["BaseEmbeddingFinetuneEngine", "SentenceTransformersFinetuneEngine"]
+__all__ = ["BaseEmbeddingFinetuneEngine", "SentenceTransformersFinetuneEngine", "check_whole"]
 
 
 _TUNER = "sentence-transformers"
@@ -85,10 +85,10 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
         checkpoint_save_steps: int = 500,
         checkpoint_save_total_limit: int = 0,
     ) -> None:
-        _check_whole("evaluation_steps", evaluation_steps, 0)
-        _check_whole("batch_size", batch_size, 2)
-        _check_whole("checkpoint_save_steps", checkpoint_save_steps, 1)
-        _check_whole("checkpoint_save_total_limit", checkpoint_save_total_limit, 0)
+        check_whole("evaluation_steps", evaluation_steps, 0)
+        check_whole("batch_size", batch_size, 2)
+        check_whole("checkpoint_save_steps", checkpoint_save_steps, 1)
+        check_whole("checkpoint_save_total_limit", checkpoint_save_total_limit, 0)
         self._base = parse_reference(str(model_id), [_TUNER]).ref  # of a folder its absolute path
         self.dataset = dataset
         self.model_id = model_id
@@ -162,6 +162,11 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
         return max(1, min(steps, round(steps / self._evaluation_steps)))
 
 
-def _check_whole(name: str, value: object, least: int) -> None:
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number of at least ``least``.
+
+    Raises:
+        TuningError: If it is not.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise TuningError(f"{name} must be a whole number of at least {least}; got {value!r}.")
