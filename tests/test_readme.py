@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_block_is_of_a_kind_that_is_run_here() -> None:
     assert {name for name, _ in BLOCKS} == {"bash", "python", "toml", "text"}
-    assert len(blocks("python")) == 8
+    assert len(blocks("python")) == 9
 
 
 @pytest.mark.slow

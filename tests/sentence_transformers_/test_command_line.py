@@ -38,6 +38,46 @@ def test_tune_writes_the_model_and_the_figures(small_model: Path, code_words: QA
 
 
 @pytest.mark.slow
+def test_the_adapter_is_tuned_dry_and_in_earnest_and_loads_by_its_folder(
+    small_model: Path, code_words: QADataset, tmp_path: Path
+) -> None:
+    code_words.save(tmp_path / "words", format="beir")
+    given = ("tune", "words", "--base", small_model, "--out", "adapter", "--method", "adapter")
+    dry = run(*given, "--dry-run", folder=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    n_queries, n_chunks = len(set(code_words.queries.values())), len(set(code_words.corpus.values()))
+    assert f"embeds {n_queries + 1} queries and {n_chunks} chunks" in " ".join(dry.stdout.split())
+    assert not (tmp_path / "adapter").exists()
+    done = run(*given, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = read_record(tmp_path / "adapter")
+    assert record is not None
+    assert (record.tuner, record.base_model) == ("adapter", str(small_model))
+    compared = run(
+        *("compare", "words", "--base", small_model, "--tuned", "adapter", "--json", "figures.json"), folder=tmp_path
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert json.loads((tmp_path / "figures.json").read_text())["settings"]["tuned"]["fingerprint"] == record.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--method", "adapter", "--tuner", "adapter"), "chooses the tuner, and so does --method: give one of them"),
+        (("--method", "magic"), "'magic' is not one of 'full', 'lora', 'adapter', 'reranker'"),
+        (("--embedder", "x"), "has no option 'embedder'"),
+        (("--method", "adapter", "--option", "learning_rate=1"), "AdapterTuner has no option 'learning_rate'"),
+    ],
+)
+def test_a_method_that_does_not_fit_is_refused(given: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    code = QADataset({"a": "x?", "b": "y?"}, {"c": "x", "d": "y"}, {"a": ["c"], "b": ["d"]})
+    code.save(tmp_path / "words.json")
+    done = run("tune", "words.json", "--base", "base/model", "--out", "tuned", *given, folder=tmp_path)
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.slow
 def test_a_dry_run_tells_what_it_would_take_in_80_columns_and_writes_nothing(
     small_model: Path, code_words: QADataset, tmp_path: Path
 ) -> None:
