@@ -9,13 +9,21 @@ if TYPE_CHECKING:
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder
     from embedtune_sentence_transformers.loss import MaskedInBatchLoss
     from embedtune_sentence_transformers.reranker import CrossEncoderReranker
+    from embedtune_sentence_transformers.reranking.tuner import RerankerTuner
     from embedtune_sentence_transformers.tuner import SentenceTransformersTuner
 
-__all__ = ["CrossEncoderReranker", "MaskedInBatchLoss", "SentenceTransformerEmbedder", "SentenceTransformersTuner"]
+__all__ = [
+    "CrossEncoderReranker",
+    "MaskedInBatchLoss",
+    "RerankerTuner",
+    "SentenceTransformerEmbedder",
+    "SentenceTransformersTuner",
+]
 
 _MODULES = {
     "CrossEncoderReranker": "reranker",
     "MaskedInBatchLoss": "loss",
+    "RerankerTuner": "reranking.tuner",
     "SentenceTransformerEmbedder": "embedder",
     "SentenceTransformersTuner": "tuner",
 }
