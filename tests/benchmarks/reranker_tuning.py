@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 from embedtune import ExactSearch, QADataset, as_embedder, tune
+from embedtune.caches import CachedEmbedder
 from embedtune.comparison.pairing import clusters_of
 from embedtune.demo import packaged_minilm
 from embedtune.evaluation import Evaluation, evaluate_search
 from embedtune.reranking import RerankedSearch
 from embedtune.resolve import as_reranker
-from embedtune.search import EmbedOnce
 from embedtune.statistics import paired_difference
 
 METRICS = ("hit_rate@1", "hit_rate@5", "ndcg@10")
@@ -32,7 +32,7 @@ def main() -> None:
     """Tune, ask, print a line for each metric."""
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
-    embedder = EmbedOnce(as_embedder(given.embedder or str(packaged_minilm())))
+    embedder = CachedEmbedder(as_embedder(given.embedder or str(packaged_minilm())), given.out / "cache")
     train, test = (QADataset.load(given.data, split=name) for name in ("train", "test"))
     test = drawn(test, given.queries, given.seed)
     result = tune(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from embedtune_lancedb.registry import Registration, TunableRegistry, get_registry, register
     from embedtune_lancedb.reranker import LanceReranker
     from embedtune_lancedb.tables import TunedTable, open_table
+    from embedtune_lancedb.tuned_reranker import TunedReranker
 
 __all__ = [
     "FunctionEmbedder",
@@ -19,6 +20,7 @@ __all__ = [
     "LanceReranker",
     "Registration",
     "TunableRegistry",
+    "TunedReranker",
     "TunedTable",
     "get_registry",
     "lancedb_engine",
@@ -32,6 +34,7 @@ _MODULES = {
     "LanceReranker": "reranker",
     "Registration": "registry",
     "TunableRegistry": "registry",
+    "TunedReranker": "tuned_reranker",
     "TunedTable": "tables",
     "get_registry": "registry",
     "lancedb_engine": "plugin",

@@ -27,8 +27,11 @@ class RerankerOptions:
     known_negatives: Any = None
     """Ids of chunks that are known not to answer, by query id; each is trained on, beside those that are found. Without
     an ``embedder`` a query's own are all that its answers are told from, in training and validation."""
-    negatives: int = 5
+    negatives: int = 3
     """Wrong chunks of each question that are drawn from what the embedder finds for it."""
+    random_negatives: int = 2
+    """Wrong chunks of each question that are drawn from all, where there is an embedder: from hard ones alone a new
+    score layer learns little."""
     depth: int = 30
     """Finds of each question that negatives are drawn from, and that validation reranks."""
     batch_size: int = 64
@@ -89,6 +92,7 @@ class RerankerOptions:
                 "lists of chunk ids by query id",
             ),
             "negatives": (1 <= self.negatives <= self.depth, f"at least 1 and at most depth={self.depth}"),
+            "random_negatives": (self.random_negatives >= 0, "at least 0"),
             "depth": (self.depth >= 2, "at least 2: one find has no order"),
             "batch_size": (self.batch_size >= 2, "at least 2"),
             "learning_rate": (self.learning_rate is None or 0 < self.learning_rate < 1, "above 0 and below 1"),

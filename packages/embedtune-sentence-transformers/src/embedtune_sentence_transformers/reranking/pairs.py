@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _SAME = 0.8
 """A chunk that shares so many of its runs of five characters with an answer most likely answers too."""
+_SPARE = 20
+"""More random chunks than are wanted, since some may be answers."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def labelled_pairs(
     known_wrong: Mapping[str, Sequence[str]],
     *,
     n_negatives: int,
+    n_random: int = 0,
     seed: int,
 ) -> LabelledPairs:
     """Each question with all its answers, all chunks known to be wrong, and some of what is found for it.
@@ -59,7 +62,8 @@ def labelled_pairs(
         dataset: Is trained on.
         found: Texts that the search finds, by question text, best first.
         known_wrong: Texts that do not answer, by question text.
-        n_negatives: Drawn for each question.
+        n_negatives: Drawn for each question from what is found.
+        n_random: Drawn for each question from all chunks.
         seed: Draws them.
 
     Raises:
@@ -72,7 +76,11 @@ def labelled_pairs(
         answers = _answers(pairs, query)
         wrong = [chunk for chunk in known_wrong.get(text, ()) if chunk not in answers]
         finds = [chunk for chunk in found.get(text, ()) if chunk not in wrong]
-        drawn = _drawn(finds, answers, n_negatives, random.Random(f"{seed} {text}"))
+        rng = random.Random(f"{seed} {text}")
+        drawn = _drawn(finds, answers, n_negatives, rng)
+        if n_random:
+            others = rng.sample(pairs.chunks, min(len(pairs.chunks), n_random + _SPARE))
+            drawn += _drawn([chunk for chunk in others if chunk not in drawn], answers, n_random, rng)
         negatives = list(dict.fromkeys([*wrong, *drawn]))
         n_without += not negatives
         rows += [(text, chunk, 1.0) for chunk in answers] + [(text, chunk, 0.0) for chunk in negatives]

@@ -15,6 +15,9 @@ from embedtune_sentence_transformers.reranker import CrossEncoderReranker
 
 __all__ = ["FixedFinds", "RerankScorer"]
 
+_BESIDE = ("hit_rate@1", "hit_rate@5", "mrr@10", "ndcg@10")
+"""Told beside the choosing metric, where so many finds are reranked."""
+
 
 @dataclass(frozen=True)
 class FixedFinds:
@@ -37,7 +40,7 @@ class RerankScorer:
     finds: FixedFinds
     """Of each question."""
     metric: str
-    """Such as ``ndcg@10``; computed beside hit rates."""
+    """Such as ``ndcg@10``."""
     depth: int
     """Finds that are reranked."""
     precision: str
@@ -56,7 +59,7 @@ class RerankScorer:
             return self._values(RerankedSearch(self.finds, self.valset.corpus, once, self.depth))
 
     def _values(self, search: Search) -> dict[str, tuple[float, ...]]:
-        _, k = parse_metric(self.metric)
-        evaluation = evaluate_search(search, self.valset, k, cut_offs=(1, 5, 10))
-        names = dict.fromkeys([self.metric, "hit_rate@1", "hit_rate@5", "mrr@10", "ndcg@10"])
-        return {name: tuple(evaluation.per_query[name].tolist()) for name in names}
+        names = [self.metric, *(name for name in _BESIDE if parse_metric(name)[1] <= self.depth)]
+        cut_offs = [parse_metric(name)[1] for name in names]
+        evaluation = evaluate_search(search, self.valset, cut_offs[0], cut_offs=cut_offs)
+        return {name: tuple(evaluation.per_query[name].tolist()) for name in dict.fromkeys(names)}

@@ -134,8 +134,12 @@ class RerankerSession:
     def _pairs(self, trainset: QADataset, name: str) -> LabelledPairs:
         found = self._found(trainset, name) if self.embedder is not None else {}
         texts = {query: [trainset.corpus[chunk] for chunk in chunks] for query, chunks in found.items()}
-        n_negatives = self.options.negatives
-        return labelled_pairs(trainset, texts, self.known_wrong, n_negatives=n_negatives, seed=self.seed)
+        return labelled_pairs(
+            *(trainset, texts, self.known_wrong),
+            n_negatives=self.options.negatives,
+            n_random=self.options.random_negatives if self.embedder is not None else 0,
+            seed=self.seed,
+        )
 
     def _scorer(self, valset: QADataset, name: str) -> RerankScorer:
         return RerankScorer(

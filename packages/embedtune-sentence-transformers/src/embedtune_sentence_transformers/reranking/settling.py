@@ -36,6 +36,6 @@ def settled(
 
 def _n_rows(options: RerankerOptions, trainset: QADataset) -> int:
     """About how many pairs there will be, before anything is looked for."""
-    n_found = options.negatives * len(trainset) if options.embedder is not None else 0
+    n_found = (options.negatives + options.random_negatives) * len(trainset) if options.embedder is not None else 0
     n_known = sum(map(len, (options.known_negatives or {}).values()))
     return sum(map(len, trainset.relevant_docs.values())) + n_found + n_known
