@@ -94,6 +94,8 @@ def test_compare_takes_it_as_a_reranker(folder: str, dataset: QADataset) -> None
         depth=10,
     )
     assert found.row("reranked_vector", "hit_rate", 1).base > found.row("vector", "hit_rate", 1).base
+    seen = {name: base.n_seen for name, (base, _) in found.evaluations.items()}
+    assert seen == {"vector": 0, "reranked_vector": len(dataset)}, "the questions have trained the reranker"
 
 
 def test_the_record_names_base_options_and_what_was_seen(tuned: TuneResult, body: Path, dataset: QADataset) -> None:

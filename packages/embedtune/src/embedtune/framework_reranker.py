@@ -32,7 +32,7 @@ class LazyReranker:
 
     >>> from embedtune.testing import WordReranker
     >>> LazyReranker(WordReranker()).ranked("red apples", ["blue sky", "apples are red"])
-    [(1, 2.0), (0, 0.0)]
+    [(1, 1.0), (0, 0.0)]
     """
 
     def __init__(
