@@ -12,7 +12,7 @@ from embedtune_sentence_transformers.schedule import Schedule
 __all__ = ["settled"]
 
 _NEW_LAYER = 2.0
-"""A new score layer learns from nothing: at half the rate MiniLM has learned nothing of 1,000 questions."""
+"""A new score layer starts from nothing: at 5e-5 MiniLM had learned nothing after 1,000 questions, at 2e-4 it had."""
 
 
 def settled(
