@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from lancedb.index import FTS
 from lancedb.rerankers import (
     CohereReranker,
     CrossEncoderReranker,
@@ -19,11 +21,11 @@ from lancedb.rerankers import (
 from lancedb.rerankers import Reranker as LanceDBReranker
 from sentence_transformers import CrossEncoder
 
-from embedtune import EvaluationError, Reranker, compare
+from embedtune import EvaluationError, ModelNotFoundError, Reranker, compare
 from embedtune.plugins import plugin_manager
 from embedtune.resolve import as_reranker
 from embedtune.testing import HashEmbedder, RerankerContract, WordReranker, tiny_dataset
-from embedtune_lancedb import LanceEngine, LanceReranker, lancedb_engine
+from embedtune_lancedb import LanceEngine, LanceReranker, TunedReranker, lancedb_engine
 from small_models import first_layer_of, trained_cross_encoder
 
 QUERIES = ["what is red?", "what drifts?"]
@@ -228,3 +230,77 @@ def test_compare_takes_a_fusion_through_the_engine() -> None:
     assert fused.settings["engine"] == "lancedb"
     rankings = [[row["retrieved"] for row in found.evaluations["hybrid"][0]] for found in (fused, plain)]
     assert rankings[0] != rankings[1]
+
+
+# A tuned reranker in LanceDB's own searches
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Any:
+    """The tiny corpus with vectors by words, and a full-text index."""
+    corpus = tiny_dataset().corpus
+    vectors = HashEmbedder().embed_documents(list(corpus.values()))
+    rows = [{"id": i, "text": t, "vector": v} for (i, t), v in zip(corpus.items(), vectors.tolist(), strict=True)]
+    table = lancedb.connect(tmp_path).create_table("chunks", rows)
+    table.create_index("text", config=FTS())
+    return table
+
+
+def searches(table: Any, query: str) -> dict[str, Any]:
+    """The three searches of one query, of all chunks."""
+    vector = HashEmbedder().embed_queries([query])[0]
+    return {
+        "vector": table.search(vector),
+        "fts": table.search(query, query_type="fts"),
+        "hybrid": table.search(query_type="hybrid").vector(vector).text(query),
+    }
+
+
+@pytest.mark.parametrize("query_type", ["vector", "fts", "hybrid"])
+def test_a_tuned_reranker_ranks_as_lancedbs_own_does(table: Any, cross_encoder: Path, query_type: str) -> None:
+    """LanceDB's scores are the sigmoid's of ours."""
+    query = next(iter(tiny_dataset().queries.values()))
+    own = CrossEncoderReranker(str(cross_encoder), device="cpu", trust_remote_code=False)
+    tuned = TunedReranker(cross_encoder, options={"device": "cpu"})
+    given = {"query_string": query} if query_type == "vector" else {}
+    theirs, ours = (
+        searches(table, query)[query_type].rerank(reranker, **given).limit(4).to_arrow() for reranker in (own, tuned)
+    )
+    assert ours["id"].to_pylist() == theirs["id"].to_pylist()
+    logits = ours["_relevance_score"].to_numpy()
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), theirs["_relevance_score"].to_numpy(), atol=1e-5)
+    assert {"_distance", "_score"}.isdisjoint(ours.column_names)
+
+
+def test_a_tuned_reranker_finds_the_answer_first(table: Any, cross_encoder: Path) -> None:
+    dataset, reranker = tiny_dataset(), TunedReranker(str(cross_encoder))
+    for query, relevant in dataset.relevant_docs.items():
+        text = dataset.queries[query]
+        found = searches(table, text)["hybrid"].rerank(reranker).limit(4).to_list()
+        assert found[0]["id"] == relevant[0]
+
+
+def test_what_the_searches_said_is_kept_where_asked_for(table: Any) -> None:
+    reranker = TunedReranker(WordReranker(), return_score="all")
+    found = searches(table, "apples")["hybrid"].rerank(reranker).limit(4).to_arrow()
+    assert {"_distance", "_score", "_relevance_score"} <= set(found.column_names)
+
+
+def test_a_search_that_finds_nothing_is_no_error(table: Any) -> None:
+    found = searches(table, "zzzz")["fts"].rerank(TunedReranker(WordReranker())).limit(4).to_arrow()
+    assert len(found) == 0
+
+
+def test_a_column_that_is_not_there_is_told(table: Any) -> None:
+    with pytest.raises(EvaluationError, match=r"TunedReranker reads the column 'body', which is not among \['id'"):
+        searches(table, "apples")["fts"].rerank(TunedReranker(WordReranker(), column="body")).limit(4).to_arrow()
+
+
+def test_a_folder_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(ModelNotFoundError, match=r"No model folder at './none'"):
+        TunedReranker("./none")
+
+
+def test_embedtune_takes_a_tuned_reranker_back() -> None:
+    own = WordReranker()
+    assert as_reranker(TunedReranker(own)) is own

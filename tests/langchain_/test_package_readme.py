@@ -11,6 +11,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from embedtune.testing import tiny_dataset
 from rooms import ROOT
+from small_models import trained_cross_encoder
 
 README = ROOT / "packages" / "langchain-embedtune" / "README.md"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -27,13 +28,15 @@ def test_python_blocks_run_in_their_order(
     namespace: dict[str, Any] = {
         "documents": [Document(text, metadata={"source": f"{i}.md"}) for i, text in enumerate(texts)],
         "chat_model": FakeListChatModel(responses=answers),
+        "questions": tiny_dataset(8),
+        "cross_encoder": str(trained_cross_encoder(prompted, tmp_path / "cross", tiny_dataset())),
         "other_embeddings": DeterministicFakeEmbedding(size=8),
     }
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 4
     for code in blocks:
         exec(compile(code.replace(HUB_NAME, str(prompted)), "README.md", "exec"), namespace)
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 4
     assert {path.name for path in tmp_path.iterdir()} >= {"tuned_model", "tuned_model.answers.jsonl", "adapter"}
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from embedtune_lancedb.reranker import LanceReranker
     from embedtune_lancedb.table_vectors import keep_vectors
     from embedtune_lancedb.tables import TunedTable, open_table, use_adapter
+    from embedtune_lancedb.tuned_reranker import TunedReranker
 
 __all__ = [
     "FunctionEmbedder",
@@ -20,6 +21,7 @@ __all__ = [
     "LanceReranker",
     "Registration",
     "TunableRegistry",
+    "TunedReranker",
     "TunedTable",
     "get_registry",
     "keep_vectors",
@@ -35,6 +37,7 @@ _MODULES = {
     "LanceReranker": "reranker",
     "Registration": "registry",
     "TunableRegistry": "registry",
+    "TunedReranker": "tuned_reranker",
     "TunedTable": "tables",
     "get_registry": "registry",
     "keep_vectors": "table_vectors",

@@ -134,8 +134,9 @@ def embedtune_as_reranker(thing: object) -> Reranker | None:
     if base is None or not isinstance(thing, base.Reranker):
         return None
     from embedtune_lancedb.reranker import LanceReranker  # lancedb is loaded already
+    from embedtune_lancedb.tuned_reranker import TunedReranker
 
-    return LanceReranker(thing)
+    return thing.reranker if isinstance(thing, TunedReranker) else LanceReranker(thing)
 
 
 @hookimpl

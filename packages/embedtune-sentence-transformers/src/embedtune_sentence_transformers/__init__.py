@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from embedtune_sentence_transformers.exporting import export_adapter
     from embedtune_sentence_transformers.loss import MaskedInBatchLoss
     from embedtune_sentence_transformers.reranker import CrossEncoderReranker
+    from embedtune_sentence_transformers.reranking.tuner import RerankerTuner
     from embedtune_sentence_transformers.tuner import SentenceTransformersTuner
 
 __all__ = [
     "CrossEncoderReranker",
     "MaskedInBatchLoss",
+    "RerankerTuner",
     "SentenceTransformerEmbedder",
     "SentenceTransformersTuner",
     "export_adapter",
@@ -23,6 +25,7 @@ __all__ = [
 _MODULES = {
     "CrossEncoderReranker": "reranker",
     "MaskedInBatchLoss": "loss",
+    "RerankerTuner": "reranking.tuner",
     "SentenceTransformerEmbedder": "embedder",
     "SentenceTransformersTuner": "tuner",
     "export_adapter": "exporting",

@@ -16,7 +16,17 @@ from embedtune_sentence_transformers.embedder import embedding_dimension
 from embedtune_sentence_transformers.pairs import TrainingPairs
 from embedtune_sentence_transformers.reading import Reading
 
-__all__ = ["write_card", "write_export_card"]
+__all__ = [
+    "base_name",
+    "before_and_after",
+    "candidates_of",
+    "chosen_among",
+    "front_matter",
+    "settings_of",
+    "table",
+    "write_card",
+    "write_export_card",
+]
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "embedtune")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -43,18 +53,17 @@ def write_card(
         reading: How much of a text base and tuned model read.
     """
     record = result.record
-    write_curve(folder, result, _base_name(record))
+    write_curve(folder, result, base_name(record))
     sections = [
-        _front_matter(record),
+        front_matter(record, "sentence-similarity", _TAGS),
         _head(model, record),
         f"![Training loss and {in_markdown(str(record.configuration['metric']))} on validation]({CURVE_FILE})",
         _use(model),
         _training_data(record, pairs, reading),
-        _before_and_after(record, f"They chose among {len(result.history):,} candidates, the base model among them"),
-        _candidates(result),
+        before_and_after(record, chosen_among(result)),
+        candidates_of(result),
         _general_text(record),
-        "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
-        "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
+        settings_of(record),
     ]
     card = "\n\n".join(section for section in sections if section) + "\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -68,7 +77,7 @@ def write_export_card(folder: Path, model: SentenceTransformer, record: ModelRec
         model: The model in it.
         record: Of the folder.
     """
-    base = in_markdown(_base_name(record))
+    base = in_markdown(base_name(record))
     head = f"# {base}, with an adapter for queries by embedtune\n\n{_size(model)}\n\n"
     if record.kept_base:
         head += f"The adapter changes nothing: {in_markdown(record.kept_base_reason or 'no candidate was better')}."
@@ -80,18 +89,17 @@ def write_export_card(folder: Path, model: SentenceTransformer, record: ModelRec
     if not prompts:
         unmapped += f": a class that calls it must be told, as in `HuggingFaceEmbeddings(query_encode_kwargs={told})`"
     sections = [
-        _front_matter(record),
+        front_matter(record, "sentence-similarity", _TAGS),
         head,
         _use(model, told),
         f"{unmapped}.",
-        _before_and_after(record, "The adapter was chosen by them"),
-        "## Settings\n\n" + _table(["option", "value"], _settings(record), n_names=2),
-        "## Versions\n\n" + _table(["", "version"], record.versions.items(), n_names=2),
+        before_and_after(record, "The adapter was chosen by them"),
+        settings_of(record),
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _base_name(record: ModelRecord) -> str:
+def base_name(record: ModelRecord) -> str:
     """The base's name on the hub, or the last part of its folder: the rest of a path is its user's own."""
     if _is_on_hub(record):
         return record.base_model
@@ -102,15 +110,16 @@ def _is_on_hub(record: ModelRecord) -> bool:
     return _HUB_NAME.fullmatch(record.base_model) is not None and not Path(record.base_model).exists()
 
 
-def _front_matter(record: ModelRecord) -> str:
-    lines = ["library_name: sentence-transformers", "pipeline_tag: sentence-similarity", f"tags: [{', '.join(_TAGS)}]"]
+def front_matter(record: ModelRecord, pipeline: str, tags: Sequence[str]) -> str:
+    """What the hub reads: the library, what the model is for, and the base if it is on the hub."""
+    lines = ["library_name: sentence-transformers", f"pipeline_tag: {pipeline}", f"tags: [{', '.join(tags)}]"]
     if _is_on_hub(record):
         lines.append(f"base_model: {json.dumps(record.base_model)}")  # a JSON string is one of YAML
     return "\n".join(["---", *lines, "---"])
 
 
 def _head(model: SentenceTransformer, record: ModelRecord) -> str:
-    base, what = in_markdown(_base_name(record)), _size(model)
+    base, what = in_markdown(base_name(record)), _size(model)
     if record.kept_base:
         reason = in_markdown(record.kept_base_reason or "no candidate was better")
         return f"# {base}, as it was\n\n{what}\n\nThis folder holds the base model's weights: {reason}."
@@ -170,7 +179,7 @@ def _training_data(record: ModelRecord, pairs: TrainingPairs, reading: Reading) 
         *_reading_rows("the base model", *base),
         *_reading_rows("this model", *tuned),
     ]
-    return "## Training data\n\n" + _table(["", ""], rows)
+    return "## Training data\n\n" + table(["", ""], rows)
 
 
 def _reading_rows(whose: str, tokens: int | None, cut: float) -> list[tuple[str, str]]:
@@ -182,7 +191,13 @@ def _reading_rows(whose: str, tokens: int | None, cut: float) -> list[tuple[str,
     ]
 
 
-def _before_and_after(record: ModelRecord, chosen_by_them: str) -> str:
+def chosen_among(result: TuneResult) -> str:
+    """How many candidates the validation queries chose among."""
+    return f"They chose among {len(result.history):,} candidates, the base model among them"
+
+
+def before_and_after(record: ModelRecord, chosen_by_them: str) -> str:
+    """The section of validation metrics, and why they flatter."""
     before, after = record.metrics_before, record.metrics_after
     rows = [(name, f"{before[name]:.4f}", f"{after[name]:.4f}", f"{after[name] - before[name]:+.4f}") for name in after]
     told = (
@@ -195,10 +210,11 @@ def _before_and_after(record: ModelRecord, chosen_by_them: str) -> str:
             " They are of the models of the folds, each on queries held back from it; this model was then trained on "
             "all pairs in the same way."
         )
-    return f"## Before and after on validation\n\n{told}\n\n" + _table(["metric", "base", "kept", "difference"], rows)
+    return f"## Before and after on validation\n\n{told}\n\n" + table(["metric", "base", "kept", "difference"], rows)
 
 
-def _candidates(result: TuneResult) -> str:
+def candidates_of(result: TuneResult, first: str = "the base model") -> str:
+    """The section of all candidates; ``first`` is what step 0 is."""
     names = list(result.history[0].metrics)
     rows = [
         (
@@ -209,8 +225,8 @@ def _candidates(result: TuneResult) -> str:
         )
         for point in result.history
     ]
-    told = "Share: of the way from the base model's weights to those of the step. Step 0 is the base model."
-    return f"## All candidates\n\n{told}\n\n" + _table(["step", "epoch", "share", *names], rows, n_names=0)
+    told = f"Share: of the way from the base model's weights to those of the step. Step 0 is {first}."
+    return f"## All candidates\n\n{told}\n\n" + table(["step", "epoch", "share", *names], rows, n_names=0)
 
 
 def _general_text(record: ModelRecord) -> str:
@@ -222,8 +238,13 @@ def _general_text(record: ModelRecord) -> str:
     )
 
 
-def _settings(record: ModelRecord) -> list[tuple[str, str]]:
-    return [(name, _without_folders(str(value))) for name, value in sorted(record.configuration.items())]
+def settings_of(record: ModelRecord) -> str:
+    """The sections of options and versions."""
+    settings = [(name, _without_folders(str(value))) for name, value in sorted(record.configuration.items())]
+    return (
+        f"## Settings\n\n{table(['option', 'value'], settings, n_names=2)}\n\n"
+        f"## Versions\n\n{table(['', 'version'], record.versions.items(), n_names=2)}"
+    )
 
 
 def _without_folders(value: str) -> str:
@@ -235,7 +256,7 @@ def _without_folders(value: str) -> str:
     return shortened(_FOLDERS.sub(r"\1", value), _VALUE_CHARACTERS)
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], n_names: int = 1) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], n_names: int = 1) -> str:
     """A table of GitHub's Markdown; the columns after the first ``n_names`` are of numbers."""
     rules = ["---" if place < n_names else "---:" for place in range(len(columns))]
     lines = [list(map(in_markdown, columns)), rules, *(list(map(in_markdown, row)) for row in rows)]

@@ -4,9 +4,9 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from embedtune import TuningError
-from embedtune_sentence_transformers.options import Settled
 
 __all__ = ["telling_of_disk", "telling_of_memory"]
 
@@ -15,9 +15,25 @@ _NO_DISK = ("no space left", "disk quota", "file too large", "disk is full", "fi
 """The last two are torch's, whose writer does not say why a write failed or fell short."""
 
 
+_SMALLER = "a smaller max_seq_length, or freeze_layers; `embedtune tune --dry-run` tells what a run needs"
+
+
+class _Batched(Protocol):
+    @property
+    def batch_size(self) -> int: ...
+
+
 @contextmanager
-def telling_of_memory(options: Settled, max_seq_length: int | None) -> Iterator[None]:
+def telling_of_memory(
+    options: _Batched, max_seq_length: int | None, *, of: str = "chunks", smaller: str = _SMALLER
+) -> Iterator[None]:
     """Turn an allocation that failed into an error that says what to make smaller.
+
+    Args:
+        options: The tuner's.
+        max_seq_length: Tokens read of each thing in a batch.
+        of: What a batch is of.
+        smaller: What else can be given than a smaller batch.
 
     Raises:
         TuningError: If one did.
@@ -28,9 +44,9 @@ def telling_of_memory(options: Settled, max_seq_length: int | None) -> Iterator[
         if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
             raise
         raise TuningError(
-            f"Memory ran out in training, with batch_size={options.batch_size} chunks of up to {max_seq_length} "
-            "tokens. Give a smaller batch_size (half the memory at half of it), a smaller max_seq_length, or "
-            "freeze_layers; `embedtune tune --dry-run` tells what a run needs. The target folder is as it was."
+            f"Memory ran out in training, with batch_size={options.batch_size} {of} of up to {max_seq_length} "
+            f"tokens. Give a smaller batch_size (half the memory at half of it), {smaller}. The target folder is as it "
+            "was."
         ) from error
 
 

@@ -5,7 +5,9 @@ import hashlib
 import json
 import logging
 import math
+import platform
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,10 +22,12 @@ __all__ = [
     "SAFETENSORS_ALONE",
     "check_max_seq_length",
     "check_pooling",
+    "library_versions",
     "load_model",
     "loaded_from",
     "local_folder",
     "model_fingerprint",
+    "positions_in",
     "positions_of",
     "prompt_for",
     "telling_what_is_wrong",
@@ -162,9 +166,19 @@ def check_pooling(model: SentenceTransformer, ref: str) -> None:
         ) from error
 
 
+def library_versions() -> dict[str, str]:
+    """Of Python and of what a tuning is made with, for the record."""
+    libraries = ("embedtune", "sentence-transformers", "transformers", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
 def positions_of(model: SentenceTransformer) -> int | None:
     """The most tokens that a model has positions for; None where it does not say."""
-    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    return positions_in(getattr(getattr(model[0], "auto_model", None), "config", None))
+
+
+def positions_in(config: object) -> int | None:
+    """The most tokens that a model of this configuration has positions for; None where it does not say."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int):
         return None
@@ -192,7 +206,7 @@ def local_folder(ref: str, owner: str = "sentence-transformers") -> Path | None:
     return None
 
 
-def loaded_from(model: SentenceTransformer) -> Path | None:
+def loaded_from(model: torch.nn.Module) -> Path | None:
     """The folder that a model was loaded from, if it says so and the folder is still there."""
     for module in model.modules():
         config = getattr(module, "config", None)

@@ -12,7 +12,7 @@ from embedtune import TuningError
 from embedtune_sentence_transformers.embedder import embedding_dimension
 from embedtune_sentence_transformers.parallel import SideBySide
 
-__all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss"]
+__all__ = ["MASKED", "NEGATIVE", "OWN", "MaskedInBatchLoss", "chosen_loss", "described_loss", "given_loss"]
 
 OWN, NEGATIVE, MASKED = 1, 0, -1
 """Entries of the label matrix: a pair that is trained on, a negative, another right answer."""
@@ -135,9 +135,23 @@ def chosen_loss(model: SentenceTransformer, given: Any, temperature: float | Non
         temperature = temperature or (1.0 if similarity == "dot" else 0.05)
         _check_dims(model, settings.get("dims", ()))
         return MaskedInBatchLoss(model, temperature, similarity, **settings)
+    return given_loss(model, given, SentenceTransformer)
+
+
+def given_loss(model: nn.Module, given: Any, kind: type[nn.Module]) -> nn.Module:
+    """A loss of the user's own for a model in training.
+
+    Args:
+        model: The model in training.
+        given: A callable that makes the loss of it, or an instance.
+        kind: What the model of an instance is.
+
+    Raises:
+        TuningError: If the callable returns no loss.
+    """
     if isinstance(given, nn.Module):
         # A copy, so that each run begins with it as it was given; in it this model stands for its own.
-        theirs = {id(module): model for module in given.modules() if isinstance(module, SentenceTransformer)}
+        theirs = {id(module): model for module in given.modules() if isinstance(module, kind)}
         return copy.deepcopy(given, dict(theirs))
     loss = given(model)
     if not isinstance(loss, nn.Module):

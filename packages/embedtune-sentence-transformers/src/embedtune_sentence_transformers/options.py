@@ -1,5 +1,6 @@
 """The options of the tuner, checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,16 @@ from embedtune.metrics import parse_metric
 from embedtune_sentence_transformers.loss import described_loss
 from embedtune_sentence_transformers.precision import PRECISIONS
 
-__all__ = ["DEPTH", "MOST_VALIDATIONS", "STEPS_PER_VALIDATION", "Options", "Settled"]
+__all__ = [
+    "DEPTH",
+    "MOST_VALIDATIONS",
+    "STEPS_PER_VALIDATION",
+    "Options",
+    "Settled",
+    "check_metric",
+    "check_rules",
+    "described_model",
+]
 
 MOST_VALIDATIONS, STEPS_PER_VALIDATION = 4, 50
 """Of a run, unless asked for, and steps for each: it embeds the validation corpus, which costs about five of them."""
@@ -138,13 +148,8 @@ class Options:
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
             "checkpoint_steps": (self.checkpoint_steps is None or self.checkpoint_steps >= 1, "at least 1"),
         }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise TuningError(f"{name} must be {rule}; got {getattr(self, name.partition(' ')[0])!r}.")
-        try:
-            parse_metric(self.metric)
-        except ValueError as error:
-            raise TuningError(f"metric: {error}") from error
+        check_rules(self, rules)
+        check_metric(self.metric)
 
     def loss_settings(self) -> dict[str, Any]:
         """What `MaskedInBatchLoss` is made with."""
@@ -154,17 +159,44 @@ class Options:
         """All options, as they stand in a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "loss": described_loss(self.loss),
-            "teacher": _described_teacher(self.teacher),
+            "teacher": described_model(self.teacher),
         }
 
 
-def _described_teacher(teacher: Any) -> str | None:
-    """A teacher's name, or its class and fingerprint: the same for the same teacher, in the next process too."""
-    if teacher is None or isinstance(teacher, str | Path):
-        return str(teacher) if teacher is not None else None
+def check_rules(options: object, rules: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuse options out of range.
+
+    Args:
+        options: Whose.
+        rules: By an option's name, with more words after it if need be: whether it holds, and what must be.
+
+    Raises:
+        TuningError: For the first that does not hold.
+    """
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise TuningError(f"{name} must be {rule}; got {getattr(options, name.partition(' ')[0])!r}.")
+
+
+def check_metric(metric: str) -> tuple[str, int]:
+    """A metric's name and cut-off.
+
+    Raises:
+        TuningError: If it is none.
+    """
+    try:
+        return parse_metric(metric)
+    except ValueError as error:
+        raise TuningError(f"metric: {error}") from error
+
+
+def described_model(given: Any) -> str | None:
+    """A model's name, or its class and fingerprint: the same for the same model, in the next process too."""
+    if given is None or isinstance(given, str | Path):
+        return str(given) if given is not None else None
     name, fingerprint = (
-        f"{type(teacher).__module__}.{type(teacher).__qualname__}",
-        getattr(teacher, "fingerprint", None),
+        f"{type(given).__module__}.{type(given).__qualname__}",
+        getattr(given, "fingerprint", None),
     )
     return f"{name}({fingerprint})" if isinstance(fingerprint, str) else name
 

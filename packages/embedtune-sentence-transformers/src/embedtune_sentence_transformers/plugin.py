@@ -29,6 +29,12 @@ def _load_tuner() -> type[BaseEmbeddingTuner]:
     return SentenceTransformersTuner
 
 
+def _load_reranker_tuner() -> type[BaseEmbeddingTuner]:
+    from embedtune_sentence_transformers.reranking.tuner import RerankerTuner  # torch: seconds
+
+    return RerankerTuner
+
+
 def _load_embedder(ref: str, **options: object) -> "SentenceTransformerEmbedder":
     from embedtune_sentence_transformers.embedder import SentenceTransformerEmbedder  # torch: seconds
 
@@ -51,8 +57,9 @@ def _matches(ref: str) -> bool:
 
 @hookimpl
 def embedtune_tuners() -> Iterable[TunerBackend]:
-    """The contrastive tuner."""
+    """The contrastive tuner, and the one of rerankers."""
     yield TunerBackend(name=NAME, load=_load_tuner, summary="contrastive, all weights, on torch")
+    yield TunerBackend(name="reranker", load=_load_reranker_tuner, summary="cross-encoders that rerank, on torch")
 
 
 @hookimpl

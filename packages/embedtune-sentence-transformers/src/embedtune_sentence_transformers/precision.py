@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import PreTrainedModel
 
 from embedtune import TuningError
@@ -48,7 +48,7 @@ def _cpu_has(probe: str) -> bool:
 
 
 @contextmanager
-def fast_attention(model: SentenceTransformer, precision: str) -> Iterator[None]:
+def fast_attention(model: SentenceTransformer | CrossEncoder, precision: str) -> Iterator[None]:
     """Within it, attention is computed by plain matrix products where they are faster than the fused kernel.
 
     That is training in bf16 on a CPU: the backward of torch 2.13's fused kernel takes half of a step there, and the

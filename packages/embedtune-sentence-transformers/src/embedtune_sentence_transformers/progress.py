@@ -3,26 +3,54 @@
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from embedtune import TrainingEvent, TuningError
+from embedtune.plugins import PluginManager
+from embedtune_sentence_transformers.schedule import Schedule
 from embedtune_sentence_transformers.scoring import Candidate, Candidates
-
-if TYPE_CHECKING:
-    from embedtune_sentence_transformers.training import Run
 
 __all__ = ["Progress"]
 
 logger = logging.getLogger(__name__)
 
 
+class _Shown(Protocol):
+    """The options that say what is shown and saved on the way."""
+
+    @property
+    def progress(self) -> bool: ...
+    @property
+    def checkpoint_minutes(self) -> float: ...
+    @property
+    def checkpoint_steps(self) -> int | None: ...
+
+
+class _Run(Protocol):
+    """A run as far as it is looked at here."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def options(self) -> _Shown: ...
+    @property
+    def plugins(self) -> PluginManager: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def title(self) -> str: ...
+    def renew_negatives(self, epoch: int) -> None: ...
+    def validate(self) -> Mapping[str, tuple[float, ...]] | None: ...
+
+
 class Progress(TrainerCallback):
     """Shows a bar, tells the plugins, validates at its points, saves checkpoints, stops on NaN."""
 
-    def __init__(self, run: "Run", candidates: Candidates, last_step: int) -> None:
+    def __init__(self, run: _Run, candidates: Candidates, last_step: int) -> None:
         self._run = run
         self._candidates = candidates
         self._last_step = last_step
@@ -85,11 +113,11 @@ class Progress(TrainerCallback):
 
     def _validate(self, point: int, state: TrainerState) -> None:
         run = self._run
-        if run.scorer is None:
-            return
         run.model.eval()
-        values = run.scorer.score(run.scorer.embedder(run.model))
+        values = run.validate()
         run.model.train()
+        if values is None:
+            return
         candidate = Candidate(point, state.global_step, float(state.epoch or 0), values)
         self._candidates.add(candidate, run.model)
         logger.info("step %d: %s", state.global_step, candidate.metrics)

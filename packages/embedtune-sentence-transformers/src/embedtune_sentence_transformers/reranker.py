@@ -20,7 +20,7 @@ from embedtune_sentence_transformers.loading import (
     weights_fingerprint,
 )
 
-__all__ = ["CrossEncoderReranker"]
+__all__ = ["CrossEncoderReranker", "cross_encoder_folder", "kind_without_score", "load_cross_encoder"]
 
 _HUB_OWNER = "cross-encoder"
 _WITHOUT_A_SCORE = ("Model", "ForMaskedLM", "ForPreTraining")
@@ -81,19 +81,10 @@ class CrossEncoderReranker:
         """
         heal(Path(ref))
         if Path(ref).is_dir():
-            _refuse_embedding_model(ref, Path(ref))
-        with telling_what_is_wrong(ref, "load it yourself with trust_remote_code=True and give the loaded model"):
-            model = CrossEncoder(
-                ref,
-                model_kwargs=dict(SAFETENSORS_ALONE),
-                device=device,
-                trust_remote_code=trust_remote_code,
-                max_length=max_length,
-            )
-        folder = local_folder(ref, owner=_HUB_OWNER)
-        if folder is not None:
-            _refuse_embedding_model(ref, folder)
-        reranker = cls(model.float(), folder, batch_size=batch_size)
+            _refuse_embedding_model(ref)
+        model = load_cross_encoder(ref, device=device, trust_remote_code=trust_remote_code, max_length=max_length)
+        _refuse_embedding_model(ref)
+        reranker = cls(model, cross_encoder_folder(ref), batch_size=batch_size)
         reranker._settings = {"max_length": max_length}
         return reranker
 
@@ -127,15 +118,61 @@ class CrossEncoderReranker:
         return np.asarray(scores, dtype=np.float32)
 
 
-def _refuse_embedding_model(ref: str, folder: Path) -> None:
+def load_cross_encoder(
+    ref: str,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    max_length: int | None = None,
+    num_labels: int | None = None,
+) -> CrossEncoder:
+    """Load a fresh copy, in float32 whatever the files hold; errors as for `CrossEncoderReranker.load`.
+
+    Args:
+        ref: Folder or hub name.
+        device: Such as ``"cpu"``; the fastest there is if None.
+        trust_remote_code: Whether code from the model's own folder may run.
+        max_length: Tokens read of a pair; the model's own setting if None.
+        num_labels: Scores of a pair; the model's own if None. A layer that the files do not have is drawn by torch.
+    """
+    with telling_what_is_wrong(ref, "load it yourself with trust_remote_code=True and give the loaded model"):
+        model: CrossEncoder = CrossEncoder(
+            ref,
+            model_kwargs=dict(SAFETENSORS_ALONE),
+            device=device,
+            trust_remote_code=trust_remote_code,
+            max_length=max_length,
+            num_labels=num_labels,
+        )
+        model.float()  # in place
+    return model
+
+
+def cross_encoder_folder(ref: str) -> Path | None:
+    """The folder of a cross-encoder: itself, or the hub's snapshot in the local cache; None if it is not there."""
+    return local_folder(ref, owner=_HUB_OWNER)
+
+
+def kind_without_score(ref: str) -> str | None:
+    """What a model is that has no layer for a score, as far as its folder says; None of a cross-encoder."""
+    folder = cross_encoder_folder(ref)
+    if folder is None:
+        return None
     kind = _content(folder / "config_sentence_transformers.json").get("model_type")
     architectures = _content(folder / "config.json").get("architectures")
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     without = bool(names) and all(name.endswith(_WITHOUT_A_SCORE) for name in names)
     if kind in ("SentenceTransformer", "SparseEncoder") or (kind is None and without):
+        return str(kind or ", ".join(names))
+    return None
+
+
+def _refuse_embedding_model(ref: str) -> None:
+    if kind := kind_without_score(ref):
         raise EvaluationError(
-            f"The model {ref!r} is no cross-encoder but a {kind or ', '.join(names)}: its scores would be random. Give "
-            "one that was trained to rank, such as 'cross-encoder/ms-marco-MiniLM-L6-v2'."
+            f"The model {ref!r} is no cross-encoder but a {kind}: its scores would be random. Give one that was "
+            "trained to rank, such as 'cross-encoder/ms-marco-MiniLM-L6-v2', or train a score for it with "
+            "embedtune.tune(..., tuner='reranker')."
         )
 
 

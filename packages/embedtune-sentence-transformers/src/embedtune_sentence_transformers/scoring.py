@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from embedtune import QADataset
 from embedtune.evaluation import evaluate_search
@@ -135,7 +135,7 @@ class Candidates:
         """Where the weights of the best checkpoint are."""
         return self.folder / _WEIGHTS
 
-    def add(self, candidate: Candidate, model: SentenceTransformer | None) -> None:
+    def add(self, candidate: Candidate, model: SentenceTransformer | CrossEncoder | None) -> None:
         """Keep a candidate, and its weights if a model is given and no checkpoint before was better.
 
         Weights are written before they are named: a kill in between repeats the candidate and nothing else.

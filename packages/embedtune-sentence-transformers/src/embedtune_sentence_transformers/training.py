@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,12 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    CrossEncoder,
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from torch import nn
 from transformers import PrinterCallback, ProgressCallback
 
@@ -32,7 +38,16 @@ from embedtune_sentence_transformers.progress import Progress
 from embedtune_sentence_transformers.schedule import Schedule
 from embedtune_sentence_transformers.scoring import Candidates, Scorer
 
-__all__ = ["Run", "Trained", "rows_of", "schedule_of"]
+__all__ = [
+    "PlainCheckpoints",
+    "Run",
+    "Trained",
+    "quieten",
+    "rows_of",
+    "schedule_of",
+    "shared_arguments",
+    "trained_once",
+]
 
 _FINAL = "final.safetensors"
 _LOSSES = "losses.json"
@@ -50,8 +65,11 @@ class Trained:
     """After each step."""
 
 
-class _Trainer(SentenceTransformerTrainer):
-    """The library's trainer without its model card, which describes datasets that we do not have."""
+class PlainCheckpoints:
+    """For a trainer of the library's: no model card, which describes datasets that we do not have, and safetensors."""
+
+    args: Any
+    model: Any
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: `embedtune_sentence_transformers.card` writes the card."""
@@ -65,6 +83,10 @@ class _Trainer(SentenceTransformerTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: object = None) -> None:
         self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / _CHECKPOINT_WEIGHTS))
+
+
+class _Trainer(PlainCheckpoints, SentenceTransformerTrainer):
+    """The library's, with our checkpoints."""
 
 
 @dataclass
@@ -119,19 +141,12 @@ class Run:
         Raises:
             TuningError: If the loss is not a number, or memory runs out.
         """
-        if not (self.folder / _LOSSES).exists():
-            trainer = self.trainer(candidates)
-            with warnings.catch_warnings(), fast_attention(self.model, self.precision):
-                # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
-                warnings.filterwarnings("ignore", message=".*pin_memory.*")
-                with telling_of_memory(self.options, self.model.max_seq_length):
-                    trainer.train(resume_from_checkpoint=_last_checkpoint(self.folder))
-            with replace_file(self.folder / _FINAL) as partial:
-                save_file(plain_state(self.model), partial)
-            losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-            with replace_file(self.folder / _LOSSES) as partial:
-                partial.write_text(json.dumps(losses), encoding="utf-8")
-        return Trained(load_file(self.folder / _FINAL), tuple(read_state(self.folder / _LOSSES)))
+        with telling_of_memory(self.options, self.model.max_seq_length):
+            return trained_once(self.folder, self.model, self.precision, lambda: self.trainer(candidates))
+
+    def validate(self) -> Mapping[str, tuple[float, ...]] | None:
+        """The model as it is now on the validation queries; None where only the last step counts."""
+        return self.scorer.score(self.scorer.embedder(self.model)) if self.scorer is not None else None
 
     def trainer(self, candidates: Candidates) -> SentenceTransformerTrainer:
         """The library's trainer, with all that is ours in its seams."""
@@ -145,10 +160,7 @@ class Run:
             data_collator=cast(Any, self._collator),
             callbacks=[Progress(self, candidates, self.schedule.step_of(last))],
         )
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
-        # At each clean-up of checkpoints the library warns that it goes by their numbers, which is what we want.
-        logging.getLogger("transformers.trainer_utils").addFilter(_without_mtime)
+        quieten(trainer)
         return trainer
 
     def _loss(self) -> nn.Module:
@@ -166,27 +178,67 @@ class Run:
     def _arguments(self) -> SentenceTransformerTrainingArguments:
         schedule, device = self.schedule, self.model.device.type
         return SentenceTransformerTrainingArguments(
-            output_dir=str(self.folder),
+            **shared_arguments(self.folder, device, self.precision, self.seed),
             num_train_epochs=self.epochs,
             per_device_train_batch_size=schedule.even_batch_size,
             learning_rate=self.options.learning_rate,
             lr_scheduler_type="linear",
             warmup_steps=round(self.options.warmup_ratio * schedule.total_steps),
             weight_decay=self.options.weight_decay,
-            optim="adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch",
-            bf16=self.precision == "bf16",
-            use_cpu=device == "cpu",
-            seed=self.seed,
-            data_seed=self.seed,
-            save_strategy="no",
-            save_total_limit=1,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            report_to="none",
-            dataloader_pin_memory=device == "cuda",
-            remove_unused_columns=False,
         )
+
+
+def trained_once(
+    folder: Path, model: SentenceTransformer | CrossEncoder, precision: str, trainer_of: Callable[[], Any]
+) -> Trained:
+    """Train to the end, from the last checkpoint if there is one, or give what an earlier run ended with.
+
+    Args:
+        folder: The run's.
+        model: Is trained in place.
+        precision: ``"fp32"`` or ``"bf16"``.
+        trainer_of: Makes the trainer.
+    """
+    if not (folder / _LOSSES).exists():
+        trainer = trainer_of()
+        with warnings.catch_warnings(), fast_attention(model, precision):
+            # Ours is no DataLoader of tensors to pin; on a CPU the trainer warns of it at each start.
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        with replace_file(folder / _FINAL) as partial:
+            save_file(plain_state(model), partial)
+        losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+        with replace_file(folder / _LOSSES) as partial:
+            partial.write_text(json.dumps(losses), encoding="utf-8")
+    return Trained(load_file(folder / _FINAL), tuple(read_state(folder / _LOSSES)))
+
+
+def shared_arguments(folder: Path, device: str, precision: str, seed: int) -> dict[str, Any]:
+    """Arguments of the library's trainers that are the same in every run of ours."""
+    return {
+        "output_dir": str(folder),
+        "optim": "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch",
+        "bf16": precision == "bf16",
+        "use_cpu": device == "cpu",
+        "seed": seed,
+        "data_seed": seed,
+        "save_strategy": "no",
+        "save_total_limit": 1,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "dataloader_pin_memory": device == "cuda",
+        "remove_unused_columns": False,
+    }
+
+
+def quieten(trainer: Any) -> None:
+    """Take away what the library shows and warns of by itself: our bar stands there."""
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    # At each clean-up of checkpoints the library warns that it goes by their numbers, which is what we want.
+    logging.getLogger("transformers.trainer_utils").addFilter(_without_mtime)
 
 
 def rows_of(pairs: TrainingPairs, options: Options) -> dict[str, list[object]]:

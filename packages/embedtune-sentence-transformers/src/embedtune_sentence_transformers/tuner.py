@@ -2,10 +2,8 @@
 
 import copy
 import logging
-import platform
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +25,7 @@ from embedtune_sentence_transformers.failures import telling_of_disk
 from embedtune_sentence_transformers.loading import (
     check_max_seq_length,
     check_pooling,
+    library_versions,
     load_model,
     loaded_from,
     local_folder,
@@ -186,14 +185,13 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
             "validation_queries": sum(len(valset) for _, valset in plan.folds),
             "cross_validation_folds": len(plan.folds) if plan.is_cross_validation else 0,
         }
-        libraries = ("embedtune", "sentence-transformers", "transformers", "torch")
         return ModelRecord(
             base_model=self._base_name(),
             base_fingerprint=base_fingerprint,
             fingerprint=model_fingerprint(SentenceTransformer(str(folder), device="cpu"), folder),
             tuner=self.name,
             configuration=configuration,
-            versions={"python": platform.python_version(), **{name: version(name) for name in libraries}},
+            versions=library_versions(),
             metrics_before=choice.history[0].metrics,
             metrics_after=choice.point.metrics,
             chosen_step=choice.point.step,

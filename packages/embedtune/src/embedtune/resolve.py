@@ -165,8 +165,8 @@ def resolve(
     return Resolved(None, search, None)
 
 
-def record_of(embedder: Embedder | Retriever) -> ModelRecord | None:
-    """What the model's folder says it has seen; None if the embedder, or retriever, names no folder of ours."""
+def record_of(embedder: Embedder | Retriever | Reranker) -> ModelRecord | None:
+    """What the model's folder says it has seen; None if it, or the retriever, names no folder of ours."""
     folder = getattr(embedder, "record_folder", None) or getattr(embedder, "folder", None)
     return read_record(folder) if folder is not None else None
 

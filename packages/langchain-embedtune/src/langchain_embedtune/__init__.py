@@ -1,7 +1,7 @@
 """LangChain for embedtune: tuned models as its ``Embeddings``, and its objects as embedtune's own.
 
-Nothing of LangChain is imported before `EmbedtuneEmbeddings` or `finetune` is asked for: the bridges for documents,
-embedding models, LLMs and retrievers are given its objects.
+Nothing of LangChain is imported before `EmbedtuneEmbeddings`, `EmbedtuneReranker` or `finetune` is asked for: the
+bridges for documents, embedding models, LLMs and retrievers are given its objects.
 """
 
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from langchain_embedtune.retriever import LangChainRetriever, LangChainStoreSear
 
 if TYPE_CHECKING:
     from langchain_embedtune.embeddings import EmbedtuneEmbeddings
+    from langchain_embedtune.reranker import EmbedtuneReranker
     from langchain_embedtune.tuning import finetune
 
 __all__ = [
     "EmbedtuneEmbeddings",
+    "EmbedtuneReranker",
     "LangChainEmbedder",
     "LangChainLLM",
     "LangChainRetriever",
@@ -31,6 +33,10 @@ def __getattr__(name: str) -> object:
         from langchain_embedtune.embeddings import EmbedtuneEmbeddings  # langchain_core: half a second
 
         return EmbedtuneEmbeddings
+    if name == "EmbedtuneReranker":
+        from langchain_embedtune.reranker import EmbedtuneReranker  # as above
+
+        return EmbedtuneReranker
     if name == "finetune":
         from langchain_embedtune.tuning import finetune  # as above
 

@@ -6,7 +6,7 @@ A claim looks in ``sys.modules``: where LangChain is not loaded, no object is it
 import sys
 from typing import TYPE_CHECKING, cast
 
-from embedtune import BaseLLM, Embedder, Retriever, TextChunk, hookimpl
+from embedtune import BaseLLM, Embedder, Reranker, Retriever, TextChunk, hookimpl
 from langchain_embedtune.documents import text_chunk_of_document
 from langchain_embedtune.embedder import LangChainEmbedder
 from langchain_embedtune.llm import LangChainLLM
@@ -14,8 +14,15 @@ from langchain_embedtune.retriever import LangChainRetriever, LangChainStoreSear
 
 if TYPE_CHECKING:
     from langchain_embedtune.embeddings import EmbedtuneEmbeddings
+    from langchain_embedtune.reranker import EmbedtuneReranker
 
-__all__ = ["embedtune_as_embedder", "embedtune_as_llm", "embedtune_as_search", "embedtune_as_text_chunk"]
+__all__ = [
+    "embedtune_as_embedder",
+    "embedtune_as_llm",
+    "embedtune_as_reranker",
+    "embedtune_as_search",
+    "embedtune_as_text_chunk",
+]
 
 
 @hookimpl
@@ -30,6 +37,13 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
     if _is_a(thing, "langchain_embedtune.embeddings", "EmbedtuneEmbeddings"):
         return cast("EmbedtuneEmbeddings", thing).embedder
     return LangChainEmbedder(thing) if _is_a(thing, "langchain_core.embeddings.embeddings", "Embeddings") else None
+
+
+@hookimpl
+def embedtune_as_reranker(thing: object) -> Reranker | None:
+    """An `EmbedtuneReranker`: the model itself."""
+    is_ours = _is_a(thing, "langchain_embedtune.reranker", "EmbedtuneReranker")
+    return cast("EmbedtuneReranker", thing).reranker if is_ours else None
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from embedtune.plugins.backends import IndexedEngine
 from embedtune.protocols import Embedder, Search
 from embedtune.records import ModelRecord
 from embedtune.reranking import RerankedSearch, ScoreOnce
-from embedtune.resolve import Resolved, as_reranker, resolve
+from embedtune.resolve import Resolved, as_reranker, record_of, resolve
 from embedtune.search import EmbedOnce, ExactSearch
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Sides:
     """The models as they were resolved; None for a search."""
     records: tuple[ModelRecord | None, ModelRecord | None]
     """What each says it has seen."""
+    reranker_record: ModelRecord | None = None
+    """What the reranker says it has seen."""
     is_one_model: bool
     """Whether base and tuned have one fingerprint."""
     model_free: frozenset[str]
@@ -78,6 +80,7 @@ def prepare(base: object, tuned: object, dataset: QADataset, options: SearchOpti
         searches=searches,
         embedders=(found[0].embedder, found[1].embedder),
         records=(found[0].record, found[1].record),
+        reranker_record=None if reranker is None else record_of(reranker),
         is_one_model=is_one,
         model_free=frozenset(name for name in searches if plain(name) in free),
         engines=engines,
@@ -103,7 +106,7 @@ def evaluate_both(
     for query_type, (first, second) in shown:
         logger.info("searching: %s", query_type)
         shown.set_description(f"searching: {query_type}", refresh=False)
-        base_record, tuned_record = sides.records
+        base_record, tuned_record = _records(sides, query_type)
         base = evaluate_search(first, dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=base_record)
         if first is second and base_record == tuned_record:
             evaluations[query_type] = (base, base)
@@ -111,6 +114,19 @@ def evaluate_both(
         tuned = evaluate_search(second, dataset, top_k, cut_offs=DEFAULT_CUT_OFFS, record=tuned_record)
         evaluations[query_type] = (base, tuned)
     return evaluations
+
+
+def _records(sides: Sides, query_type: str) -> tuple[ModelRecord | None, ModelRecord | None]:
+    """What base and tuned have seen; reranked, by a tuned reranker, also what that has."""
+    base, tuned = sides.records
+    reranker = sides.reranker_record
+    if reranker is None or not is_reranked(query_type):
+        return base, tuned
+    return _seen_too(base, reranker), _seen_too(tuned, reranker)
+
+
+def _seen_too(record: ModelRecord | None, other: ModelRecord) -> ModelRecord:
+    return other if record is None else record.model_copy(update={"seen": record.seen | other.seen})
 
 
 def index_recall(sides: Sides, dataset: QADataset, top_k: int) -> Mapping[str, Any]:

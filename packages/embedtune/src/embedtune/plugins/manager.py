@@ -29,6 +29,7 @@ __all__ = ["PluginManager", "plugin_manager"]
 
 EXTRAS = {
     "sentence-transformers": "sentence-transformers",
+    "reranker": "sentence-transformers",
     "lancedb": "lancedb",
     "lance": "lancedb",
     "parquet": "lancedb",

@@ -1,13 +1,16 @@
 """LlamaIndex for embedtune: its fine-tuning engine, tuned models as embeddings, and its objects as embedtune's own.
 
-Nothing of LlamaIndex is imported before `EmbedtuneEmbedding` is asked for: the bridges are given its objects.
+Nothing of LlamaIndex is imported before `EmbedtuneEmbedding` or `EmbedtuneRerank` is asked for: the bridges are given
+its objects.
 """
 
 from typing import TYPE_CHECKING
 
 from llama_index.embeddings.embedtune.adapter_engine import EmbeddingAdapterFinetuneEngine
+from llama_index.embeddings.embedtune.cross_encoder import CrossEncoderFinetuneEngine
 from llama_index.embeddings.embedtune.embedder import LlamaIndexEmbedder
 from llama_index.embeddings.embedtune.engine import BaseEmbeddingFinetuneEngine, SentenceTransformersFinetuneEngine
+from llama_index.embeddings.embedtune.labelled_samples import CrossEncoderFinetuningDatasetSample
 from llama_index.embeddings.embedtune.llm import LlamaIndexLLM
 from llama_index.embeddings.embedtune.nodes import MetadataModeName, text_chunk_of_node
 from llama_index.embeddings.embedtune.qa_dataset import EmbeddingQAFinetuneDataset, as_qa_dataset
@@ -16,13 +19,17 @@ from llama_index.embeddings.embedtune.retriever import LlamaIndexRetriever
 
 if TYPE_CHECKING:
     from llama_index.embeddings.embedtune.embedding import EmbedtuneEmbedding
+    from llama_index.embeddings.embedtune.rerank import EmbedtuneRerank
 
 __all__ = [
     "DEFAULT_QA_GENERATE_PROMPT_TMPL",
     "BaseEmbeddingFinetuneEngine",
+    "CrossEncoderFinetuneEngine",
+    "CrossEncoderFinetuningDatasetSample",
     "EmbeddingAdapterFinetuneEngine",
     "EmbeddingQAFinetuneDataset",
     "EmbedtuneEmbedding",
+    "EmbedtuneRerank",
     "LlamaIndexEmbedder",
     "LlamaIndexLLM",
     "LlamaIndexRetriever",
@@ -35,6 +42,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "EmbedtuneRerank":
+        from llama_index.embeddings.embedtune.rerank import EmbedtuneRerank  # as below
+
+        return EmbedtuneRerank
     if name == "EmbedtuneEmbedding":
         from llama_index.embeddings.embedtune.embedding import EmbedtuneEmbedding  # llama_index.core: seconds
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from llama_index.embeddings.embedtune.embedding import EmbedtuneEmbedding
 
-__all__ = ["BaseEmbeddingFinetuneEngine", "SentenceTransformersFinetuneEngine", "check_whole"]
+__all__ = ["BaseEmbeddingFinetuneEngine", "SentenceTransformersFinetuneEngine", "check_whole", "refuse_fixed"]
 
 
 _TUNER = "sentence-transformers"
@@ -130,8 +131,7 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
             TuningError: If one is unknown or out of range, or as `embedtune.tune`.
             ModelFolderError: If ``model_output_path`` holds something that is not ours.
         """
-        if fixed := [name for name in ("model", "trainset", "valset", "path", "tuner") if name in train_kwargs]:
-            raise TuningError(f"{', '.join(map(repr, fixed))} is set in the constructor of the engine, or by it.")
+        refuse_fixed(train_kwargs)
         options = {"epochs": self.epochs, "loss": self.loss, **self._options, **train_kwargs}
         options.setdefault("validations_per_epoch", self._validations_per_epoch(options))
         self.result = tune(self._base, self._trainset, self._valset, self._path, tuner=_TUNER, **options)
@@ -162,11 +162,21 @@ class SentenceTransformersFinetuneEngine(BaseEmbeddingFinetuneEngine):
         return max(1, min(steps, round(steps / self._evaluation_steps)))
 
 
+def refuse_fixed(train_kwargs: Mapping[str, object]) -> None:
+    """Refuse arguments of ``finetune`` that an engine sets itself.
+
+    Raises:
+        TuningError: If there is one.
+    """
+    if fixed := [name for name in ("model", "trainset", "valset", "path", "tuner") if name in train_kwargs]:
+        raise TuningError(f"{', '.join(map(repr, fixed))} is set in the constructor of the engine, or by it.")
+
+
 def check_whole(name: str, value: object, least: int) -> None:
     """Refuse what is no whole number of at least ``least``.
 
     Raises:
-        TuningError: If it is not.
+        TuningError: If it is none.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise TuningError(f"{name} must be a whole number of at least {least}; got {value!r}.")

@@ -6,7 +6,7 @@ A claim looks in ``sys.modules``: where LlamaIndex is not loaded, no object is i
 import sys
 from typing import TYPE_CHECKING, cast
 
-from embedtune import BaseLLM, Embedder, Retriever, TextChunk, hookimpl
+from embedtune import BaseLLM, Embedder, Reranker, Retriever, TextChunk, hookimpl
 from llama_index.embeddings.embedtune.embedder import LlamaIndexEmbedder
 from llama_index.embeddings.embedtune.llm import LlamaIndexLLM
 from llama_index.embeddings.embedtune.nodes import text_chunk_of_node
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from llama_index.core import VectorStoreIndex
 
     from llama_index.embeddings.embedtune.embedding import EmbedtuneEmbedding
+    from llama_index.embeddings.embedtune.rerank import EmbedtuneRerank
 
-__all__ = ["embedtune_as_embedder", "embedtune_as_llm", "embedtune_as_search", "embedtune_as_text_chunk"]
+__all__ = [
+    "embedtune_as_embedder",
+    "embedtune_as_llm",
+    "embedtune_as_reranker",
+    "embedtune_as_search",
+    "embedtune_as_text_chunk",
+]
 
 
 @hookimpl
@@ -34,6 +41,13 @@ def embedtune_as_embedder(thing: object) -> Embedder | None:
     if _is_a(thing, "llama_index.embeddings.embedtune.embedding", "EmbedtuneEmbedding"):
         return cast("EmbedtuneEmbedding", thing).embedder
     return LlamaIndexEmbedder(thing) if _is_a(thing, "llama_index.core.base.embeddings.base", "BaseEmbedding") else None
+
+
+@hookimpl
+def embedtune_as_reranker(thing: object) -> Reranker | None:
+    """An `EmbedtuneRerank`: the model itself."""
+    is_ours = _is_a(thing, "llama_index.embeddings.embedtune.rerank", "EmbedtuneRerank")
+    return cast("EmbedtuneRerank", thing).reranker if is_ours else None
 
 
 @hookimpl
