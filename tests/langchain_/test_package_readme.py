@@ -33,7 +33,7 @@ def test_python_blocks_run_in_their_order(
         "other_embeddings": DeterministicFakeEmbedding(size=8),
     }
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for code in blocks:
         exec(compile(code.replace(HUB_NAME, str(prompted)), "README.md", "exec"), namespace)
     assert len(capsys.readouterr().out.splitlines()) == 4

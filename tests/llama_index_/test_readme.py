@@ -19,7 +19,7 @@ def test_the_code_of_the_readme_runs(small_model: Path, tmp_path: Path, monkeypa
     """In one namespace, as a reader would paste it; the hub's name becomes a folder."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     cross_encoder = trained_cross_encoder(small_model, tmp_path / "cross", tiny_dataset())
     nodes = [TextNode(text=text) for text in tiny_dataset(8).corpus.values()]
     answers = [f"1. Where do the things of page {i} come from?\n2. What do things of kind {i} cost?" for i in range(8)]
