@@ -6,6 +6,7 @@
 1.0
 """
 
+from embedtune.adapter.query_adapter import AdaptedEmbedder, QueryAdapter
 from embedtune.chunks import TextChunk
 from embedtune.cleaning_report import CleaningReport
 from embedtune.comparison import Comparison, ComparisonRow, Finding, SliceRow, compare
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DEFAULT_PROMPT_TMPL",
+    "AdaptedEmbedder",
     "AsyncLLM",
     "BackendNotFoundError",
     "BaseEmbeddingTuner",
@@ -93,6 +95,7 @@ __all__ = [
     "PluginManager",
     "Prices",
     "QADataset",
+    "QueryAdapter",
     "QuestionQuality",
     "Reranker",
     "Retrieved",
