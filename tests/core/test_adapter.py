@@ -1,5 +1,6 @@
 """The query adapter: what it learns, what it refuses, and what its folder holds."""
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,31 @@ def test_twenty_pairs_give_an_adapter_or_the_identity_and_never_less(tmp_path: P
 def test_two_runs_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     again = tuned(tmp_path / "tuned").path
     assert (again / ADAPTER_FILE).read_bytes() == (folder / ADAPTER_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_embedder_that_tells_nothing_apart_leaves_the_identity(value: float, tmp_path: Path) -> None:
+    class Same(TurnedEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Vectors:
+            return np.full((len(texts), DIM), value, dtype=np.float32)
+
+        embed_queries = embed_documents
+
+    result = tuned(tmp_path / "tuned", Same(None), words_dataset(60))
+    assert result.kept_base
+    assert AdaptedEmbedder(Same(None), result.path).embed_queries(["word1?"]).tolist() == [[value] * DIM]
+
+
+def test_a_map_to_what_is_asked_for_often_is_no_gain(tmp_path: Path) -> None:
+    """Popular chunks that look alike are found more often by a map to them, whatever was asked."""
+    base = words_dataset(300)
+    popular = [chunk for number, chunk in enumerate(base.corpus) if number % 10 == 0]
+    corpus = {chunk: f"{text} star star star" if chunk in popular else text for chunk, text in base.corpus.items()}
+    answers = [popular[i % 30] for i in random.Random(0).sample(range(300), 300)]
+    relevant = {query: [answer] for query, answer in zip(base.queries, answers, strict=True)}
+    result = tuned(tmp_path / "tuned", trainset=QADataset(base.queries, corpus, relevant))
+    assert result.kept_base
+    assert "more than on answers of other queries, on the 300 validation queries" in str(result.record.kept_base_reason)
 
 
 def test_a_valset_chooses_and_takes_no_part_in_training(tmp_path: Path) -> None:

@@ -76,8 +76,10 @@ def fit_adapter(
 
     Each fold trains one map. Its states along the way, cut to several ranks and scaled to several strengths, are
     scored on the queries that were held back, and the best over all folds is the candidate. What it gains is measured
-    without the luck of the best of many: of each part of the queries, by what did best on the other parts. It is kept
-    if it gains more than chance would, by `embedtune.never_worse`.
+    without the luck of the best of many: of each part of the queries, by what did best on the other parts. What it
+    gains on the answers of other queries is taken off: a map that draws all queries to what is asked for often does
+    that, and does it with labels that mean nothing. It is kept if the rest is more than chance, by
+    `embedtune.never_worse`.
 
     Args:
         problem: What is learned from.
@@ -93,16 +95,18 @@ def fit_adapter(
     candidates = _candidates(problem.queries.shape[1], epochs)
     scored = [trainer.scored(fold, looks, metric) for fold, looks in zip(folds, trained, strict=True)]
     best = _best(candidates, scored)
-    gains, clusters = [], []
+    exact, control, clusters = [], [], []
     for number, mask in _parts(folds, problem.clusters):
         others = [values for other, values in enumerate(scored) if other != number]
         chosen = _best(candidates, [*others, scored[number][:, ~mask]])
         part = folds[number].held_back[mask]
-        gains.append(trainer.exact(part, trained[number], chosen, metric))
+        exact.append(trainer.exact(part, part, trained[number], chosen, metric))
+        control.append(trainer.exact(part, np.roll(part, len(part) // 2), trained[number], chosen, metric))
         clusters += [problem.clusters[i] for i in part]
-    base, values = np.concatenate(gains, axis=1)
+    (base, values), (other_base, other_values) = (np.concatenate(found, axis=1) for found in (exact, control))
+    gains = (values - base) - (other_values - other_base)
     steps = best.n_passes * n_batches(len(folds[0].train if len(folds) == 1 else problem.queries))
-    if reason := why_chance(str(best), values - base, clusters, metric):
+    if reason := why_chance(str(best), gains, clusters, f"{metric} more than on answers of other queries,"):
         return AdapterFit(Factors.identity(problem.queries.shape[1]), best, base, values, reason, steps)
     looks = trained[0]
     if len(folds) > 1:
@@ -164,10 +168,10 @@ class _Trainer:
         return candidate_values(queries, changes, STRENGTHS, vectors, places, metric)
 
     def exact(
-        self, held_back: Rows, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
+        self, held_back: Rows, answered: Rows, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
     ) -> npt.NDArray[np.float64]:
-        """The identity and one candidate over the whole corpus; shape (2, n)."""
-        answers = [self._problem.answers[i] for i in held_back]
+        """The identity and one candidate over the whole corpus, by the answers of ``answered``; shape (2, n)."""
+        answers = [self._problem.answers[i] for i in answered]
         change, chunks = chosen.factors(looks), self._problem.chunks
         return candidate_values(self._problem.queries[held_back], [change], [chosen.strength], chunks, answers, metric)
 

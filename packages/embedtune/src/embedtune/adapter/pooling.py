@@ -25,6 +25,8 @@ SAMPLED = 8_192
 """so many of the others, drawn at random, each of which stands for many."""
 TEMPERATURE = 0.3
 """In standard deviations of a query's scores; 0.2 to 0.5 did about as well on two sets and two models."""
+_LEAST_SPREAD = 1e-3
+"""Of a score's size."""
 _LOOKED_AT = 1024
 _BLOCK_BYTES = 64 << 20
 _TINY = float(np.finfo(np.float32).tiny)
@@ -65,7 +67,9 @@ def temperature_of(queries: Vectors, chunks: ChunkVectors) -> float:
     """
     some = np.unique(np.linspace(0, len(chunks) - 1, _LOOKED_AT).astype(np.intp))
     scores = queries[:_LOOKED_AT] @ chunks.rows(some).T
-    return max(TEMPERATURE * float(scores.std(axis=1).mean()), _TINY)
+    # Where all vectors are one, rounding is all that tells scores apart.
+    least = _LEAST_SPREAD * float(np.abs(scores).mean()) or 1.0
+    return max(TEMPERATURE * float(scores.std(axis=1).mean()), least)
 
 
 def nearest(queries: Vectors, chunks: ChunkVectors, answers: Answers, *, progress: bool) -> Rows | None:

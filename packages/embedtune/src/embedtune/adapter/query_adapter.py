@@ -103,7 +103,7 @@ class QueryAdapter:
                 _another(f"gives vectors of {len(vector)} dimensions", f"{len(self.probe)} dimensions")
             )
         lengths = float(np.linalg.norm(vector) * np.linalg.norm(self.probe))
-        cosine = float(vector @ self.probe) / lengths if lengths else 0.0
+        cosine = float(vector @ self.probe) / lengths if lengths else float(np.array_equal(vector, self.probe))
         if cosine < _SAME_DIRECTION:
             told = f"gives the query {PROBE!r} a vector whose cosine with that of training is {cosine:.3f}"
             raise EmbeddingError(_another(told, f"a cosine of at least {_SAME_DIRECTION}"))
