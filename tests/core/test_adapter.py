@@ -1,9 +1,12 @@
 """The query adapter: what it learns, what it refuses, and what its folder holds."""
 
+import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,10 +152,66 @@ def test_one_chunk_is_nothing_to_tell_apart(tmp_path: Path) -> None:
     assert not (tmp_path / "tuned").exists()
 
 
+def test_the_embedders_own_folder_is_no_target(folder: Path, tmp_path: Path) -> None:
+    """Or the adapter would replace the only copy of what it is over."""
+    target = tmp_path / "adapter"
+    shutil.copytree(folder, target)
+    before = (target / ADAPTER_FILE).read_bytes()
+    (tmp_path / "link").symlink_to(target)
+    for base in (target, tmp_path / "link"):
+        with pytest.raises(TuningError, match="holds the embedder that the adapter would be trained on"):
+            tuned(target, AdaptedEmbedder(TurnedEmbedder(), base))
+    assert (target / ADAPTER_FILE).read_bytes() == before
+
+
+def test_a_folder_that_names_itself_is_an_error(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "embedtune.json").read_text())
+    record["configuration"]["embedder_reference"] = str(tmp_path / "a")
+    (tmp_path / "a" / "embedtune.json").write_text(json.dumps(record))
+    with pytest.raises(ModelFolderError, match="names itself as the embedder that it was trained on"):
+        load_adapted(tmp_path / "a")
+
+
+def test_a_record_of_a_later_format_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "embedtune.json").read_text()) | {"format_version": 99}
+    (tmp_path / "a" / "embedtune.json").write_text(json.dumps(record))
+    with pytest.raises(ModelFolderError, match=r"has format 99; this version reads 1\. Update embedtune"):
+        QueryAdapter.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("embedder", "adapter"), [(None, "a"), (TurnedEmbedder(), None), (object(), "a")])
+def test_what_is_no_embedder_or_no_adapter_is_named(embedder: Any, adapter: Any) -> None:
+    with pytest.raises(EmbeddingError, match=f"got a {type(embedder).__name__} as embedder and a "):
+        AdaptedEmbedder(embedder, adapter)
+
+
+def test_vectors_of_any_size_are_learned_from(tmp_path: Path) -> None:
+    class Tiny(TurnedEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Vectors:
+            return np.asarray(super().embed_documents(texts) * np.float32(1e-30), dtype=np.float32)
+
+        def embed_queries(self, texts: Sequence[str]) -> Vectors:
+            return np.asarray(super().embed_queries(texts) * np.float32(1e-30), dtype=np.float32)
+
+    tiny, usual = (tuned(tmp_path / kind.__name__, kind()) for kind in (Tiny, TurnedEmbedder))
+    assert tiny.record.metrics_after["ndcg@10"] == pytest.approx(usual.record.metrics_after["ndcg@10"], abs=0.01)
+
+
+def test_a_comparison_does_not_take_the_adapter_for_a_missing_prompt(folder: Path) -> None:
+    factors, probe = QueryAdapter.load(folder).factors, HashEmbedder(DIM).embed_queries([PROBE])[0]
+    adapted = AdaptedEmbedder(HashEmbedder(DIM), QueryAdapter(factors, None, probe))
+    comparison = compare(HashEmbedder(DIM), adapted, words_dataset(40, seed=2), progress=False)
+    assert comparison.verdict != "ship"
+    assert "prompt" not in {finding.name for finding in comparison.findings}
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"folds": -1}, "folds must be at least 0; got -1"),
+        ({"folds": -1}, r"folds must lie in \[0, 20\]; got -1"),
+        ({"folds": 1000}, r"folds must lie in \[0, 20\]; got 1000"),
         ({"metric": "speed@3"}, "metric: .*speed"),
         ({"learning_rate": 1e-3}, "AdapterTuner has no option 'learning_rate'. Options: metric, folds, cache"),
     ],

@@ -162,6 +162,19 @@ def test_candidates_have_the_metrics_that_a_search_with_them_has(similarity: Sim
         np.testing.assert_allclose(row, expected.per_query["ndcg@10"], atol=1e-9)
 
 
+def test_equal_vectors_of_different_texts_rank_as_in_exact_search() -> None:
+    """Long headers make texts equal to a model that cuts them; none of them may count as first."""
+    array = drawn(60, 8)
+    array[20:50] = array[20]
+    queries, answers = array[np.arange(15, 45)].copy(), rows(*([i] for i in range(15, 45)))
+    values = candidate_values(
+        queries, [Factors(drawn(8, 2), drawn(2, 8))], (0.5,), ChunkVectors(array, "cosine"), answers, "ndcg@10"
+    )
+    expected = evaluate(Vectored(queries, array, "cosine"), pairs(answers, 60), cut_offs=(10,))
+    np.testing.assert_allclose(values[0], expected.per_query["ndcg@10"], atol=1e-9)
+    assert values[0].mean() < 0.6
+
+
 class Vectored:
     """Gives numbered texts the rows of two arrays."""
 

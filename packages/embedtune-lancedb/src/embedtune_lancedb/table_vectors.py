@@ -32,6 +32,10 @@ def keep_vectors(table: TunedTable, cache: str | Path, *, column: str | None = N
         EmbeddingError: If the table embeds several columns and none is named, another model made the vectors, or the
             function has no fingerprint, by which they could be found again.
     """
+    if not table.embedding_functions:
+        raise EmbeddingError(
+            f"The table {table.name!r} has no embedding function, by which its vectors could be known."
+        )
     columns = columns_of(table.name, table.embedding_functions, column)
     if len(columns) > 1:
         raise EmbeddingError(f"The table {table.name!r} embeds {', '.join(columns)}. Name one: column={columns[0]!r}.")

@@ -75,6 +75,11 @@ class OpenAIEmbedder:
         )
 
     @property
+    def texts_at_once(self) -> int:
+        """Texts of one request: a cache keeps what was answered before it asks for more."""
+        return self.batch_size
+
+    @property
     def similarity(self) -> Similarity:
         """Cosine."""
         return "cosine"
@@ -97,7 +102,13 @@ class OpenAIEmbedder:
                 )
         if not texts:
             return np.zeros((0, self.dimensions or 0), dtype=np.float32)
-        return np.concatenate([self._embed(batch) for batch in self._batches(texts)])
+        found = [self._embed(batch) for batch in self._batches(texts)]
+        if len(widths := sorted({vectors.shape[1] for vectors in found})) > 1:
+            raise EmbeddingError(
+                f"The embedder {self.model!r} at {self._connection.place} answered with vectors of {widths} "
+                "dimensions: the model behind that name changed. Embed all texts anew with one model."
+            )
+        return np.concatenate(found)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
         batch: list[str] = []

@@ -16,7 +16,9 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
 from embedtune import EmbeddingError, EmbedtuneError, ModelFolderError, ModelNotFoundError
+from embedtune.adapter.query_adapter import is_adapter_folder
 from embedtune.fingerprints import folder_fingerprint
+from embedtune.records import read_record
 
 __all__ = [
     "SAFETENSORS_ALONE",
@@ -71,6 +73,7 @@ def load_model(
             False.
     """
     _check_device(device)
+    _check_kind(ref)
     with telling_what_is_wrong(
         ref, "give trust_remote_code=True to tune(), or load it yourself and give the loaded model"
     ):
@@ -87,6 +90,19 @@ def load_model(
         check_max_seq_length(model, ref, max_seq_length)
         model.max_seq_length = max_seq_length
     return model
+
+
+def _check_kind(ref: str) -> None:
+    """Refuse folders of ours that hold something else, of which sentence-transformers would make what it can."""
+    record = read_record(ref) if Path(ref).is_dir() else None
+    if record is None:
+        return
+    what = "a query adapter" if is_adapter_folder(ref) else "a reranker" if record.tuner == "reranker" else None
+    if what is not None:
+        raise ModelFolderError(
+            f"{ref!r} holds {what}, no embedding model: it was tuned from {record.base_model!r} by the tuner "
+            f"{record.tuner!r}. Give an embedding model."
+        )
 
 
 @contextlib.contextmanager

@@ -137,6 +137,13 @@ class SentenceTransformersTuner(BaseEmbeddingTuner):
                 f"The tuner {self.name!r} trains a sentence-transformers model: give its folder, its hub name, or the "
                 f"loaded SentenceTransformer; got a {type(self.model).__name__}."
             )
+        others = {row.name for row in (self.plugins or plugin_manager()).embedders()} - {self.name, "adapter"}
+        backend = parse_reference(str(self.model), [self.name, *others]).backend
+        if backend in others:
+            raise TuningError(
+                f"{str(self.model)!r} is a model of {backend!r}, whose weights cannot be trained. Tune an adapter for "
+                "its queries: tuner='adapter', on the command line --method adapter."
+            )
         return parse_reference(str(self.model), [self.name]).ref
 
     def _base_folder(self) -> Path | None:

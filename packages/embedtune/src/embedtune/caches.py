@@ -111,10 +111,12 @@ class CachedEmbedder:
     Args:
         embedder: Any `Embedder`; without a fingerprint it embeds all anew.
         cache: The folder, or the cache in it.
+        progress: Whether a bar is shown over several requests.
     """
 
-    def __init__(self, embedder: Embedder, cache: VectorCache | str | Path) -> None:
+    def __init__(self, embedder: Embedder, cache: VectorCache | str | Path, *, progress: bool = True) -> None:
         self._embedder = embedder
+        self._progress = progress
         self._cache = cache if isinstance(cache, VectorCache) else VectorCache(cache)
 
     @cached_property
@@ -155,7 +157,8 @@ class CachedEmbedder:
             logger.info("%d of %d texts (%s) are in the cache", len(vectors), len(vectors) + len(new), side)
         size = getattr(self._embedder, "texts_at_once", None) or _TEXTS_AT_ONCE
         starts = range(0, len(new), size)
-        for start in tqdm(starts, desc=f"embedding, {side}", unit="part", leave=False, disable=len(starts) < 2):
+        hidden = len(starts) < 2 or not self._progress
+        for start in tqdm(starts, desc=f"embedding, {side}", unit="part", leave=False, disable=hidden):
             some = new[start : start + size]
             embedded = checked_vectors(embed(some), len(some), name)
             self._cache.keep(fingerprint, side, some, embedded)
@@ -168,16 +171,17 @@ class CachedEmbedder:
         return np.stack([vectors[text] for text in texts])
 
 
-def cached(embedder: Embedder, cache: VectorCache | str | Path) -> Embedder:
+def cached(embedder: Embedder, cache: VectorCache | str | Path, *, progress: bool = True) -> Embedder:
     """The embedder with what it has embedded kept in a folder; an adapter goes over what the base model has there.
 
     Args:
         embedder: Any `Embedder`.
         cache: The folder, or the cache in it.
+        progress: Whether a bar is shown over several requests.
     """
     if isinstance(embedder, AdaptedEmbedder):
-        return embedder.over(cached(embedder.embedder, cache))
-    return CachedEmbedder(embedder, cache)
+        return embedder.over(cached(embedder.embedder, cache, progress=progress))
+    return CachedEmbedder(embedder, cache, progress=progress)
 
 
 def _key(*parts: str) -> bytes:

@@ -114,7 +114,7 @@ def read_record(folder: str | Path) -> ModelRecord | None:
     if not path.is_file():
         return None
     try:
-        return ModelRecord.model_validate_json(path.read_bytes())
+        record = ModelRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
@@ -122,3 +122,8 @@ def read_record(folder: str | Path) -> ModelRecord | None:
             f"{str(path)!r} cannot be read: {place}: {first['msg']}. Tune again into this path, or remove the file "
             "to use the folder as a plain model."
         ) from error
+    if record.format_version > 1:
+        raise ModelFolderError(
+            f"{str(path)!r} has format {record.format_version}; this version reads 1. Update embedtune, or tune again."
+        )
+    return record

@@ -179,7 +179,7 @@ def _takes_queries_and_k(thing: Search) -> bool:
 def _unknown(thing: object) -> str:
     return (
         f"A {type(thing).__module__}.{type(thing).__name__} is no model and no search that an installed plugin knows. "
-        "Give a model reference, an object with embed_queries and embed_documents, one with search(queries, k), a "
-        "function of queries and k, or the path of a TREC run file; "
+        "Give a model reference, an object with embed_queries, embed_documents, fingerprint (it may be None) and "
+        "similarity, one with search(queries, k), a function of queries and k, or the path of a TREC run file; "
         "`embedtune plugins` lists what is installed."
     )

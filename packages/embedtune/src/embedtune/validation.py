@@ -10,12 +10,15 @@ from embedtune.grouping import Group, connected_groups
 from embedtune.near_duplicates import near_duplicate_groups
 from embedtune.splitting import leaks
 
-__all__ = ["MIN_VALIDATION_QUERIES", "ValidationPlan", "check_independent", "plan_validation"]
+__all__ = ["MIN_VALIDATION_QUERIES", "MOST_FOLDS", "ValidationPlan", "check_independent", "plan_validation"]
 
 logger = logging.getLogger(__name__)
 
 MIN_VALIDATION_QUERIES = 300
 """Under so many a carved set cannot tell a gain of five points from chance (0.03 is one standard error)."""
+
+MOST_FOLDS = 20
+"""Each fold is a training of its own."""
 
 CARVED_SHARE = 0.1
 LARGEST_CARVED_SHARE = 0.2
@@ -99,7 +102,7 @@ def _groups(trainset: QADataset) -> list[Group]:
     if len(groups) < 2:
         raise TuningError(
             f"{len(trainset)} queries on {len(trainset.corpus)} chunks form one connected group: nothing can be held "
-            "back to see whether training helps. Give queries on at least 2 different chunks, or a valset."
+            "back to see whether training helps. Give different queries on at least 2 different chunks, or a valset."
         )
     return groups
 

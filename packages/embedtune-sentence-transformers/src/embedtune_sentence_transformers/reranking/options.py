@@ -6,6 +6,7 @@ from typing import Any
 
 from embedtune import TuningError
 from embedtune.fingerprints import fingerprint_of_settings
+from embedtune.validation import MOST_FOLDS
 from embedtune_sentence_transformers.loss import described_loss
 from embedtune_sentence_transformers.options import check_metric, check_rules, described_model
 from embedtune_sentence_transformers.precision import PRECISIONS
@@ -102,7 +103,7 @@ class RerankerOptions:
             "max_length": (self.max_length is None or self.max_length >= 8, "at least 8"),
             "loss": (self.loss is None or callable(self.loss), "a loss, or a callable that makes one of the model"),
             "validations_per_epoch": (self.validations_per_epoch >= 1, "at least 1"),
-            "folds": (self.folds >= 0, "at least 0"),
+            "folds": (0 <= self.folds <= MOST_FOLDS, f"in [0, {MOST_FOLDS}]"),
             "checkpoint_minutes": (self.checkpoint_minutes > 0, "above 0"),
             "checkpoint_steps": (self.checkpoint_steps is None or self.checkpoint_steps >= 1, "at least 1"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(map(repr, PRECISIONS))}"),

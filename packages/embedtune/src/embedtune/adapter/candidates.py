@@ -20,6 +20,10 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 """How much of the map is added to the identity."""
 
 
+_ROUNDING = 2e-6
+"""Of the product of two lengths: what two ways of computing one score may lie apart."""
+
+
 @dataclass(frozen=True, order=True)
 class Candidate:
     """A map, by how it is made of training."""
@@ -68,15 +72,18 @@ def candidate_values(
     columns = np.concatenate(answers)
     own_rows = chunks.rows(columns)
     own = [np.einsum("ij,ij->i", side[lines], own_rows) for side in (queries, *mapped)]
+    slack = _ROUNDING * np.linalg.norm(queries, axis=1)[lines] * np.linalg.norm(own_rows, axis=1)
     before = np.zeros((1 + len(changes) * len(strengths), len(lines)), dtype=np.int64)
     for part in chunks.blocks(len(queries)):
         block = chunks.rows(part)
-        inside = np.flatnonzero((columns >= part.start) & (columns < part.start + len(block)))
+        earlier = np.clip(columns - part.start, 0, len(block))
         for place, scores, limits in _lines(queries @ block.T, mapped, strengths, block, own):
-            for line, (row, limit) in enumerate(zip(lines, limits, strict=True)):
-                before[place, line] += np.count_nonzero(scores[row] > limit)
-            # An answer is not before itself, though the product of matrices may round its score up.
-            before[place, inside] -= scores[lines[inside], columns[inside] - part.start] > limits[inside]
+            # Of equal scores the earlier chunk is before, as in exact search; products of matrices round.
+            for line, (row, n, low, high) in enumerate(
+                zip(lines, earlier, limits - slack, limits + slack, strict=True)
+            ):
+                before[place, line] += np.count_nonzero(scores[row, :n] >= low)
+                before[place, line] += np.count_nonzero(scores[row, n:] > high)
     return _metric(before, answers, metric)
 
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from embedtune.adapter.objective import Answers, Pool
 from embedtune.protocols import Similarity, Vectors
 
-__all__ = ["ChunkVectors", "Rows", "nearest", "pool_of", "temperature_of"]
+__all__ = ["ChunkVectors", "Rows", "nearest", "pool_of", "temperature_of", "unit_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ _BLOCK_BYTES = 64 << 20
 _TINY = float(np.finfo(np.float32).tiny)
 
 
+def unit_rows(vectors: Vectors) -> Vectors:
+    """Rows of length 1; a row of zeros stays as it is. The squares of no float32 get lost on the way."""
+    scaled = vectors / np.maximum(np.abs(vectors).max(axis=1, keepdims=True, initial=0), _TINY)
+    return np.asarray(scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), _TINY), dtype=np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class ChunkVectors:
     """Rows of an array, as float32; by cosine each at length 1."""
@@ -47,7 +53,7 @@ class ChunkVectors:
         """Some of them, shape (n, d)."""
         part = np.array(self.array[which], dtype=np.float32)
         if self.similarity == "cosine":
-            part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), _TINY)
+            return unit_rows(part)
         return part
 
     def blocks(self, n_queries: int) -> list[slice]:

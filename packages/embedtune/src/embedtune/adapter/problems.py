@@ -9,13 +9,13 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from embedtune.adapter.choosing import Fold, Problem
-from embedtune.adapter.pooling import ChunkVectors
+from embedtune.adapter.pooling import ChunkVectors, unit_rows
 from embedtune.adapter.query_adapter import PROBE
 from embedtune.comparison.pairing import clusters_of
 from embedtune.dataset import QADataset
 from embedtune.errors import EmbeddingError
 from embedtune.protocols import Embedder, Vectors
-from embedtune.search import checked_vectors, normalised
+from embedtune.search import checked_vectors
 from embedtune.validation import ValidationPlan
 
 __all__ = ["Embedded", "embedded_problem"]
@@ -64,7 +64,7 @@ def embedded_problem(plan: ValidationPlan, embedder: Embedder, folder: Path, *, 
             "mixed up."
         )
     order = {text: place for place, text in enumerate(asked)}
-    vectors = normalised(np.asarray(queries[[order[text] for text in rows.known]]))
+    vectors = unit_rows(np.asarray(queries[[order[text] for text in rows.known]]))
     answers = [np.array(sorted(found), dtype=np.intp) for found in rows.answers]
     problem = Problem(vectors, ChunkVectors(chunks, embedder.similarity), answers, rows.clusters)
     folds = []

@@ -14,7 +14,7 @@ from embedtune.protocols import Embedder, Similarity, Vectors
 from embedtune.records import read_record
 from embedtune.search import checked_vectors
 
-__all__ = ["ADAPTER_FILE", "PROBE", "AdaptedEmbedder", "QueryAdapter", "is_adapter_folder"]
+__all__ = ["ADAPTER_FILE", "PROBE", "AdaptedEmbedder", "QueryAdapter", "is_adapter_folder", "without_adapter"]
 
 ADAPTER_FILE = "adapter.safetensors"
 """Beside ``embedtune.json``."""
@@ -188,6 +188,11 @@ class AdaptedEmbedder:
     """
 
     def __init__(self, embedder: Embedder, adapter: QueryAdapter | str | Path) -> None:
+        if not isinstance(embedder, Embedder) or not isinstance(adapter, QueryAdapter | str | Path):
+            raise EmbeddingError(
+                f"An adapter and its embedder are needed; got a {type(embedder).__name__} as embedder and a "
+                f"{type(adapter).__name__} as adapter. Give an Embedder, as as_embedder() makes it, and a folder."
+            )
         self.embedder = embedder
         self.record_folder = None if isinstance(adapter, QueryAdapter) else Path(adapter).expanduser().absolute()
         self.adapter = adapter if isinstance(adapter, QueryAdapter) else QueryAdapter.load(adapter)
@@ -229,3 +234,10 @@ class AdaptedEmbedder:
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """The embedder's own; float32 (n, d)."""
         return self.embedder.embed_documents(texts)
+
+
+def without_adapter(embedder: Embedder) -> Embedder:
+    """What is under the adapters of an embedder; itself if it has none."""
+    while isinstance(embedder, AdaptedEmbedder):
+        embedder = embedder.embedder
+    return embedder

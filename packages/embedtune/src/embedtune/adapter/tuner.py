@@ -13,7 +13,7 @@ import numpy as np
 from embedtune.adapter.choosing import AdapterFit, fit_adapter
 from embedtune.adapter.estimating import estimated
 from embedtune.adapter.fitting import EPOCHS
-from embedtune.adapter.loading import REFERENCE, reference_of
+from embedtune.adapter.loading import REFERENCE, folders_under, reference_of
 from embedtune.adapter.problems import embedded_problem
 from embedtune.adapter.query_adapter import AdaptedEmbedder, QueryAdapter
 from embedtune.caches import cached
@@ -25,7 +25,7 @@ from embedtune.records import ModelRecord, SeenTexts, read_record
 from embedtune.resolve import as_embedder
 from embedtune.tuner import BaseEmbeddingTuner, TuneResult, ValidationPoint, dataset_digest
 from embedtune.tuning_estimate import TuningEstimate
-from embedtune.validation import ValidationPlan, plan_validation
+from embedtune.validation import MOST_FOLDS, ValidationPlan, plan_validation
 
 __all__ = ["AdapterTuner"]
 
@@ -51,8 +51,8 @@ class AdapterOptions:
     """Whether bars are shown."""
 
     def __post_init__(self) -> None:
-        if self.folds < 0:
-            raise TuningError(f"folds must be at least 0; got {self.folds!r}.")
+        if not 0 <= self.folds <= MOST_FOLDS:
+            raise TuningError(f"folds must lie in [0, {MOST_FOLDS}]; got {self.folds!r}.")
         try:
             parse_metric(self.metric)
         except ValueError as error:
@@ -80,6 +80,11 @@ class AdapterTuner(BaseEmbeddingTuner):
         started = time.monotonic()
         plan = self.plan(self.options.folds)
         embedder = as_embedder(self.model, self.plugins)
+        if self.path.resolve() in folders_under(self.model) | folders_under(embedder):
+            raise TuningError(
+                f"{str(self.path)!r} holds the embedder that the adapter would be trained on, and would be replaced. "
+                "Give another path."
+            )
         with self.writing(self._job(embedder)) as partial:
             found = embedded_problem(plan, self._keeping(embedder, partial), partial, progress=self.options.progress)
             logger.info("%d queries and %d chunks are embedded", len(found.problem.queries), len(found.problem.chunks))
@@ -130,7 +135,7 @@ class AdapterTuner(BaseEmbeddingTuner):
         """Keeps vectors beside the target until the run is done, or where the user said: they may have cost money."""
         if embedder.fingerprint is None and self.options.cache is None:
             return embedder
-        return cached(embedder, self.options.cache or partial / "vectors")
+        return cached(embedder, self.options.cache or partial / "vectors", progress=self.options.progress)
 
     def _job(self, embedder: Embedder) -> dict[str, object]:
         return {

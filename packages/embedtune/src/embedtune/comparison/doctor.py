@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from embedtune.adapter.query_adapter import without_adapter
 from embedtune.comparison.probes import movement, prompts_of, reads_sides_alike, sameness, truncated
 from embedtune.comparison.rows import Finding
 from embedtune.dataset import QADataset
@@ -114,7 +115,9 @@ def _collapse(case: _Case) -> Iterator[str]:
 def _prompt(case: _Case) -> Iterator[str]:
     if case.base is None or case.tuned is None:
         return
-    prompts = {"base": prompts_of(case.base), "tuned": prompts_of(case.tuned)}
+    # An adapter moves questions alone: that the two sides then differ is what it is for.
+    sides = {"base": without_adapter(case.base), "tuned": without_adapter(case.tuned)}
+    prompts = {name: prompts_of(side) for name, side in sides.items()}
     if prompts["base"] is not None and prompts["tuned"] is not None:
         before, after = prompts["base"], prompts["tuned"]
         for name in sorted(before | after):
@@ -125,7 +128,7 @@ def _prompt(case: _Case) -> Iterator[str]:
                 )
         return
     questions = list(case.dataset.queries.values())[:3]
-    alike = {"base": reads_sides_alike(case.base, questions), "tuned": reads_sides_alike(case.tuned, questions)}
+    alike = {name: reads_sides_alike(side, questions) for name, side in sides.items()}
     if alike["base"] != alike["tuned"]:
         with_prompts, without = ("tuned", "base") if alike["base"] else ("base", "tuned")
         yield (
