@@ -118,7 +118,7 @@ def test_folds_of_one_carve_a_part_however_small(n_queries: int) -> None:
 def test_one_group_cannot_be_held_back(folds: int) -> None:
     dataset = QADataset({"q1": "how?", "q2": "why?"}, {"c": "so", "d": "or so"}, {"q1": ["c", "d"], "q2": ["d"]})
     with pytest.raises(
-        TuningError, match=r"2 queries on 2 chunks form one connected group.* Give queries on at least 2"
+        TuningError, match=r"2 queries on 2 chunks form one connected group.* Give different queries on at least 2"
     ):
         plan_validation(dataset, None, seed=0, folds=folds)
 

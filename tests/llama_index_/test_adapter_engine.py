@@ -148,7 +148,6 @@ def test_trap_26_what_sets_only_the_way_there_is_told_to_have_no_effect(caplog: 
     [
         ({"lr": 0.1}, "AdapterTuner has no option 'lr'. Options: metric, folds, cache, progress"),
         ({"path": "elsewhere"}, "'path' is set in the constructor"),
-        ({"epochs": 3}, "The adapter chooses its epochs by validation: leave epochs=3 out"),
     ],
 )
 def test_trap_26_an_unknown_train_kwarg_is_an_error(

@@ -163,7 +163,11 @@ class _Trainer:
         """The identity and all candidates on what was held back; over the nearest chunks where there are many."""
         pool, places = self._pool(fold.held_back, np.empty(0, dtype=np.intp))
         queries, dim = self._problem.queries[fold.held_back], self._problem.queries.shape[1]
-        changes = [truncated(looks[n_passes], rank) for n_passes in looks_of(self._epochs) for rank in _ranks(dim)]
+        ranks = _ranks(dim)
+        changes = []
+        for n_passes in looks_of(self._epochs):
+            most = truncated(looks[n_passes], max(ranks[:-1], default=dim))
+            changes += [*(most.cut(rank) for rank in ranks[:-1]), truncated(looks[n_passes], dim)]
         vectors = ChunkVectors(pool.vectors, "dot")
         return candidate_values(queries, changes, STRENGTHS, vectors, places, metric)
 

@@ -39,6 +39,10 @@ class Factors:
         """No change of vectors of so many dimensions."""
         return cls(np.zeros((dim, 0), dtype=np.float32), np.zeros((0, dim), dtype=np.float32))
 
+    def cut(self, rank: int) -> "Factors":
+        """The first columns, which of `truncated` are the best of their number."""
+        return self if rank >= self.rank else Factors(self.up[:, :rank], self.down[:rank])
+
     def change(self, queries: Vectors) -> Vectors:
         """What is added to queries, shape (n, d)."""
         return np.asarray((queries @ self.down.T) @ self.up.T, dtype=np.float32)

@@ -188,7 +188,9 @@ class AdaptedEmbedder:
     """
 
     def __init__(self, embedder: Embedder, adapter: QueryAdapter | str | Path) -> None:
-        if not isinstance(embedder, Embedder) or not isinstance(adapter, QueryAdapter | str | Path):
+        # Not isinstance(embedder, Embedder): that asks for its properties, for which some load a model.
+        is_embedder = callable(getattr(embedder, "embed_queries", None))
+        if not is_embedder or not isinstance(adapter, QueryAdapter | str | Path):
             raise EmbeddingError(
                 f"An adapter and its embedder are needed; got a {type(embedder).__name__} as embedder and a "
                 f"{type(adapter).__name__} as adapter. Give an Embedder, as as_embedder() makes it, and a folder."
