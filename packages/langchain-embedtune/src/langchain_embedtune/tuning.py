@@ -91,11 +91,7 @@ def finetune(
         _check_before_paying(documents, llm, test)
         chunks = [plugin_manager().as_text_chunk(document) for document in documents]
         _check_apart(chunks, valset)
-        if isinstance(model, str):  # loaded for nothing but its errors: a misspelt name must cost no money
-            loading = {name: training.get(name) for name in ("device", "trust_remote_code", "max_seq_length")}
-            LazyEmbedder(model, loading).embed_queries(["?"])
-        elif tuner == _ADAPTER:  # as above: a wrong key, or a server that is not there
-            as_embedder(model).embed_queries(["?"])
+        _check_embeds(model, tuner, training)
         trainset = _questions(chunks, llm, llm_options, target, test, seed)
     result = tune(model, trainset, valset, target, tuner=tuner, **training)
     if is_adapter_folder(result.path):
@@ -175,3 +171,12 @@ def _questions(
 def _check_unused(llm: object | None, llm_options: Mapping[str, Any]) -> None:
     if llm is not None or llm_options:
         raise TuningError("A QADataset has its questions: llm and llm_options are for documents. Leave them out.")
+
+
+def _check_embeds(model: object, tuner: str, training: Mapping[str, Any]) -> None:
+    """Embed one text for its errors alone: a misspelt name, or a wrong key, must cost no questions."""
+    if isinstance(model, str):
+        loading = {name: training.get(name) for name in ("device", "trust_remote_code", "max_seq_length")}
+        LazyEmbedder(model, loading).embed_queries(["?"])
+    elif tuner == _ADAPTER:
+        as_embedder(model).embed_queries(["?"])

@@ -1,6 +1,5 @@
 """From vectors to a map: trained on each fold, chosen by what was held back, trained once more on everything."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from embedtune.protocols import Vectors
 
 __all__ = ["AdapterFit", "Fold", "Problem", "fit_adapter"]
 
-logger = logging.getLogger(__name__)
+_Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +25,7 @@ class Problem:
     queries: Vectors
     """Shape (n_queries, d); of length 1 each."""
     chunks: ChunkVectors
-    """The whole corpus, no vector twice."""
+    """The whole corpus, no text twice."""
     answers: Answers
     """Rows of the corpus."""
     clusters: Sequence[int]
@@ -95,16 +94,7 @@ def fit_adapter(
     candidates = _candidates(problem.queries.shape[1], epochs)
     scored = [trainer.scored(fold, looks, metric) for fold, looks in zip(folds, trained, strict=True)]
     best = _best(candidates, scored)
-    exact, control, clusters = [], [], []
-    for number, mask in _parts(folds, problem.clusters):
-        others = [values for other, values in enumerate(scored) if other != number]
-        chosen = _best(candidates, [*others, scored[number][:, ~mask]])
-        part = folds[number].held_back[mask]
-        exact.append(trainer.exact(part, part, trained[number], chosen, metric))
-        control.append(trainer.exact(part, np.roll(part, len(part) // 2), trained[number], chosen, metric))
-        clusters += [problem.clusters[i] for i in part]
-    (base, values), (other_base, other_values) = (np.concatenate(found, axis=1) for found in (exact, control))
-    gains = (values - base) - (other_values - other_base)
+    base, values, gains, clusters = _judged(trainer, folds, trained, scored, candidates, metric)
     steps = best.n_passes * n_batches(len(folds[0].train if len(folds) == 1 else problem.queries))
     if reason := why_chance(str(best), gains, clusters, f"{metric} more than on answers of other queries,"):
         return AdapterFit(Factors.identity(problem.queries.shape[1]), best, base, values, reason, steps)
@@ -114,6 +104,27 @@ def fit_adapter(
         looks = trainer.looks(everything, nothing, "adapter on all", stop_at=best.n_passes)
     factors = best.factors(looks)
     return AdapterFit(Factors(factors.up * np.float32(best.strength), factors.down), best, base, values, None, steps)
+
+
+def _judged(
+    trainer: "_Trainer",
+    folds: Sequence[Fold],
+    trained: Sequence[Mapping[int, Vectors]],
+    scored: Sequence[npt.NDArray[np.float64]],
+    candidates: Sequence[Candidate],
+    metric: str,
+) -> tuple[_Values, _Values, _Values, list[int]]:
+    """Base, values and gains of the held-back queries, each part by what did best on the others; and their clusters."""
+    exact, control, clusters = [], [], []
+    for number, mask in _parts(folds, trainer.problem.clusters):
+        others = [values for other, values in enumerate(scored) if other != number]
+        chosen = _best(candidates, [*others, scored[number][:, ~mask]])
+        part = folds[number].held_back[mask]
+        exact.append(trainer.exact(part, part, trained[number], chosen, metric))
+        control.append(trainer.exact(part, np.roll(part, len(part) // 2), trained[number], chosen, metric))
+        clusters += [trainer.problem.clusters[i] for i in part]
+    (base, values), (other_base, other_values) = (np.concatenate(found, axis=1) for found in (exact, control))
+    return base, values, (values - base) - (other_values - other_base), clusters
 
 
 def _best(candidates: Sequence[Candidate], scored: Sequence[npt.NDArray[np.float64]]) -> Candidate:
@@ -135,7 +146,7 @@ class _Trainer:
     """Trains and scores parts of one problem; each query's nearest chunks are looked for once."""
 
     def __init__(self, problem: Problem, epochs: int, seed: int, progress: bool) -> None:
-        self._problem = problem
+        self.problem = problem
         self._epochs = epochs
         self._seed = seed
         self._progress = progress
@@ -147,7 +158,7 @@ class _Trainer:
         pool, places = self._pool(train, hidden)
         return dict(
             fitted(
-                self._problem.queries[train],
+                self.problem.queries[train],
                 pool,
                 places,
                 self._temperature,
@@ -162,7 +173,7 @@ class _Trainer:
     def scored(self, fold: Fold, looks: Mapping[int, Vectors], metric: str) -> npt.NDArray[np.float64]:
         """The identity and all candidates on what was held back; over the nearest chunks where there are many."""
         pool, places = self._pool(fold.held_back, np.empty(0, dtype=np.intp))
-        queries, dim = self._problem.queries[fold.held_back], self._problem.queries.shape[1]
+        queries, dim = self.problem.queries[fold.held_back], self.problem.queries.shape[1]
         ranks = _ranks(dim)
         changes = []
         for n_passes in looks_of(self._epochs):
@@ -175,14 +186,14 @@ class _Trainer:
         self, held_back: Rows, answered: Rows, looks: Mapping[int, Vectors], chosen: Candidate, metric: str
     ) -> npt.NDArray[np.float64]:
         """The identity and one candidate over the whole corpus, by the answers of ``answered``; shape (2, n)."""
-        answers = [self._problem.answers[i] for i in answered]
-        change, chunks = chosen.factors(looks), self._problem.chunks
-        return candidate_values(self._problem.queries[held_back], [change], [chosen.strength], chunks, answers, metric)
+        answers = [self.problem.answers[i] for i in answered]
+        change, chunks = chosen.factors(looks), self.problem.chunks
+        return candidate_values(self.problem.queries[held_back], [change], [chosen.strength], chunks, answers, metric)
 
     def _pool(self, queries: Rows, hidden: Rows) -> tuple[Pool, Answers]:
         near = None if self._near is None else self._near[queries]
-        answers = [self._problem.answers[i] for i in queries]
-        return pool_of(near, self._problem.chunks, answers, hidden, self._seed)
+        answers = [self.problem.answers[i] for i in queries]
+        return pool_of(near, self.problem.chunks, answers, hidden, self._seed)
 
 
 def _candidates(dim: int, epochs: int) -> list[Candidate]:

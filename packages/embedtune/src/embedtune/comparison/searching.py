@@ -246,6 +246,7 @@ def _embedded_once(found: Sequence[Resolved], options: SearchOptions) -> list[Em
     known: dict[str | int, Embedder] = {}
 
     def once(embedder: Embedder) -> Embedder:
+        """The embedder in the coat that all of its fingerprint share."""
         if isinstance(embedder, AdaptedEmbedder):
             return embedder.over(once(embedder.embedder))
         key = embedder.fingerprint or id(embedder)
